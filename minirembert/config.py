@@ -1,0 +1,121 @@
+"""The configuration: every size and switch of the model.
+
+The defaults are google/rembert's. The letters are the ones used for shapes throughout the project.
+"""
+
+import json
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from minirembert.files import write_text_atomically
+from minirembert.ops.activations import HIDDEN_ACT
+
+
+@dataclass
+class RemBertConfig:
+    """Sizes and switches, under Hugging Face's names. Keys it does not know are kept in `extra` and written back.
+
+    Raises ValueError, naming the field, for a value no model can be built from.
+    """
+
+    vocab_size: int = 250300  # V
+    hidden_size: int = 1152  # H
+    num_hidden_layers: int = 32  # L
+    num_attention_heads: int = 18  # h; the head size is d = H / h
+    input_embedding_size: int = 256  # E: the width of the embeddings that go in
+    output_embedding_size: int = 1664  # O: the width of the embeddings that come out
+    intermediate_size: int = 4608  # I: the width inside the feed-forward block
+    hidden_act: str = "gelu"  # in the feed-forward blocks and in the output head
+    hidden_dropout_prob: float = 0.0
+    attention_probs_dropout_prob: float = 0.0
+    classifier_dropout_prob: float = 0.1
+    max_position_embeddings: int = 512  # P
+    type_vocab_size: int = 2  # token types: first and second sentence of a pair
+    initializer_range: float = 0.02  # standard deviation of a fresh weight
+    layer_norm_eps: float = 1e-12
+    pad_token_id: int | None = 0  # its embedding row starts at zero and never learns
+    bos_token_id: int = 312
+    eos_token_id: int = 313
+    problem_type: str | None = None  # of RemBertForSequenceClassification; None: decided by the first labels
+    id2label: dict[int, str] = field(default_factory=lambda: {0: "LABEL_0", 1: "LABEL_1"})
+    output_hidden_states: bool = False
+    output_attentions: bool = False
+    extra: dict[str, Any] = field(default_factory=dict)
+
+    def __init__(self, **values: Any) -> None:
+        known = {f.name: f for f in fields(self)}
+        num_labels = values.pop("num_labels", None)
+        values.pop("label2id", None)  # derived from id2label
+        for name, f in known.items():
+            default = f.default_factory() if callable(f.default_factory) else f.default  # type: ignore[misc]
+            setattr(self, name, values.pop(name, default))
+        self.extra = {**self.extra, **values}
+        self.id2label = {int(i): str(label) for i, label in self.id2label.items()}
+        if num_labels is not None and num_labels != self.num_labels:
+            self.num_labels = num_labels
+        self._check()
+
+    @property
+    def num_labels(self) -> int:
+        return len(self.id2label)
+
+    @num_labels.setter
+    def num_labels(self, count: int) -> None:
+        self.id2label = {i: f"LABEL_{i}" for i in range(count)}
+
+    @property
+    def label2id(self) -> dict[str, int]:
+        return {label: i for i, label in self.id2label.items()}
+
+    def _check(self) -> None:
+        sizes = (
+            "vocab_size", "hidden_size", "num_attention_heads", "input_embedding_size", "output_embedding_size",
+            "intermediate_size", "max_position_embeddings", "type_vocab_size",
+        )  # fmt: skip
+        for name in sizes:
+            self._require(name, isinstance(getattr(self, name), int) and getattr(self, name) > 0, "a positive integer")
+        layers = self.num_hidden_layers
+        self._require("num_hidden_layers", isinstance(layers, int) and layers >= 0, "an integer of at least 0")
+        for name in ("hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout_prob"):
+            self._require(name, 0 <= getattr(self, name) < 1, "a probability in [0, 1)")
+        self._require("layer_norm_eps", self.layer_norm_eps >= 0, "a number of at least 0")
+        self._require("hidden_act", self.hidden_act in HIDDEN_ACT, f"one of {', '.join(sorted(HIDDEN_ACT))}")
+        heads = self.num_attention_heads
+        self._require("hidden_size", self.hidden_size % heads == 0, f"a multiple of num_attention_heads ({heads})")
+        pad, vocabulary = self.pad_token_id, self.vocab_size
+        self._require("pad_token_id", pad is None or 0 <= pad < vocabulary, f"an id below vocab_size ({vocabulary})")
+        kinds = (None, "regression", "single_label_classification", "multi_label_classification")
+        self._require("problem_type", self.problem_type in kinds, f"one of {', '.join(map(str, kinds))}")
+
+    def _require(self, name: str, holds: bool, what: str) -> None:
+        if not holds:
+            raise ValueError(f"RemBertConfig: {name} must be {what}, got {getattr(self, name)!r}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """What goes into config.json."""
+        values = asdict(self)
+        extra = values.pop("extra")
+        values["id2label"] = {str(i): label for i, label in self.id2label.items()}
+        return {**extra, **values, "label2id": self.label2id, "model_type": "rembert"}
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Writes folder/config.json."""
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        write_text_atomically(Path(folder) / "config.json", json.dumps(self.to_dict(), indent=2, sort_keys=True) + "\n")
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path, **changes: Any) -> "RemBertConfig":
+        """Reads folder/config.json, then applies `changes`. Raises FileNotFoundError or ValueError, naming the file."""
+        path = Path(folder) / "config.json"
+        if not path.is_file():
+            raise FileNotFoundError(f"{path} does not exist: {folder} is not a folder with a saved model")
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ValueError(f"{path} is not valid JSON: {error}") from error
+        if not isinstance(values, dict):
+            raise ValueError(f"{path} must hold a JSON object, found {type(values).__name__}")
+        if "num_labels" in changes:  # a new number of labels makes the stored names meaningless
+            values.pop("id2label", None)
+        return cls(**{**values, **changes})

@@ -1,0 +1,173 @@
+"""What all models have in common: their parameters, running forward, running backward, loading and saving."""
+
+import warnings
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+
+from minirembert.checkpoint import WEIGHTS_FILE, load_weights, save_weights
+from minirembert.config import RemBertConfig
+from minirembert.model.encoder import encoder, encoder_shapes, pooler, pooler_shapes
+from minirembert.model.forward_pass import ForwardPass, Parameters
+from minirembert.model.inputs import check_inputs
+from minirembert.model.outputs import BaseModelOutput
+from minirembert.ops import OPS
+from minirembert.ops.array import Array
+from minirembert.tape import Forward, Tape
+
+BASE_PREFIX = "rembert."
+DTYPES = ("float32", "float64")
+
+
+class RemBertPreTrainedModel:
+    """A set of named arrays and the forward pass that uses them. The subclasses say which head stands on the encoder.
+
+    `model.parameters` maps state names to arrays; writing into these arrays changes the model.
+    """
+
+    base_prefix: ClassVar[str] = BASE_PREFIX
+    has_pooler: ClassVar[bool] = False
+
+    def __init__(self, config: RemBertConfig, *, dtype: str = "float32", seed: int = 0) -> None:
+        """A freshly initialised model: N(0, initializer_range) weights, zero biases, identity LayerNorms."""
+        self._prepare(config, dtype)
+        rng = np.random.default_rng(seed)
+        shapes = self.parameter_shapes(config).items()
+        self.parameters = {name: self._fresh(name, shape, rng) for name, shape in shapes}
+
+    def _prepare(self, config: RemBertConfig, dtype: str) -> None:
+        if str(dtype) not in DTYPES:
+            raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
+        self.config = config
+        self.dtype = np.dtype(dtype)
+        self.ops = OPS
+        self.parameters: dict[str, Array] = {}
+
+    # --- parameters ---------------------------------------------------------------------------------------------
+
+    @classmethod
+    def head_shapes(cls, config: RemBertConfig) -> dict[str, tuple[int, ...]]:
+        """The parameters on top of the encoder."""
+        return {}
+
+    @classmethod
+    def parameter_shapes(cls, config: RemBertConfig) -> dict[str, tuple[int, ...]]:
+        """Every parameter's name and shape, in the order of the forward pass."""
+        base = encoder_shapes(config) | (pooler_shapes(config) if cls.has_pooler else {})
+        return {cls.base_prefix + name: shape for name, shape in base.items()} | cls.head_shapes(config)
+
+    def num_parameters(self) -> int:
+        return sum(array.size for array in self.parameters.values())
+
+    def _fresh(self, name: str, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
+        if name.endswith("bias"):
+            return np.zeros(shape, self.dtype)
+        if name.endswith("LayerNorm.weight"):
+            return np.ones(shape, self.dtype)
+        weight = rng.standard_normal(shape, np.float32).astype(self.dtype, copy=False)
+        weight *= self.config.initializer_range
+        if name.endswith("word_embeddings.weight") and self.config.pad_token_id is not None:
+            weight[self.config.pad_token_id] = 0
+        return weight
+
+    # --- running ------------------------------------------------------------------------------------------------
+
+    def __call__(self, input_ids: Any = None, attention_mask: Any = None, **inputs: Any) -> Any:
+        """Runs the model without dropout. See the class for its inputs and outputs; shapes are (batch, sequence)."""
+        return self.forward(self._run(Forward(self.ops)), input_ids=input_ids, attention_mask=attention_mask, **inputs)
+
+    def loss_and_gradients(self, *, dropout_seed: int | None = None, **batch: Any) -> tuple[float, dict[str, Array]]:
+        """The loss of a batch with labels, and its gradient for every parameter, by state name.
+
+        Without `dropout_seed` nothing is dropped. Raises ValueError for a batch without labels.
+        """
+        tape = Tape(self.ops)
+        output = self.forward(self._run(tape, dropout_seed), for_loss_only=True, **batch)
+        if output.loss is None:
+            raise ValueError(f"{type(self).__name__}.loss_and_gradients needs labels; got only {', '.join(batch)}")
+        gradients = tape.gradients(output.loss, np.ones((), self.dtype), of=self.parameters)
+        return float(output.loss), gradients
+
+    def forward(self, run: ForwardPass, for_loss_only: bool = False, **inputs: Any) -> Any:
+        """One forward pass. With `for_loss_only` a model may leave out logits that the loss does not need."""
+        raise NotImplementedError
+
+    def _run(self, ops: Forward, dropout_seed: int | None = None) -> ForwardPass:
+        return ForwardPass(ops, self.config, dropout_seed)
+
+    def encode(self, run: ForwardPass, **inputs: Any) -> BaseModelOutput:
+        """The encoder's output, and the pooler's if this model has one."""
+        checked = check_inputs(self.config, self.dtype, **inputs)
+        p = Parameters(self.parameters, self.base_prefix)
+        output = encoder(run, p, checked)
+        if self.has_pooler:
+            output.pooler_output = pooler(run, p, output.last_hidden_state)
+        return output
+
+    # --- files --------------------------------------------------------------------------------------------------
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Writes config.json and model.safetensors into `folder`; each replaces its predecessor whole, or not at all."""
+        self.config.extra["architectures"] = [type(self).__name__]
+        self.config.extra["dtype"] = str(self.dtype)
+        save_weights(self.parameters, Path(folder) / WEIGHTS_FILE)
+        self.config.save_pretrained(folder)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        folder: str | Path,
+        *,
+        dtype: str = "float32",
+        config: RemBertConfig | None = None,
+        seed: int = 0,
+        **changes: Any,
+    ) -> Self:
+        """The model saved in `folder`, by this project or by transformers, in `dtype`.
+
+        `changes` go into the configuration (`num_labels=17`). A head that the folder does not have is freshly
+        initialised from `seed`, with a warning that names it; what the folder has and this model does not is left out,
+        with a warning too. Raises FileNotFoundError for a missing file, ValueError for a damaged one, for a part of the
+        encoder that is missing and for a tensor of the wrong shape (which, expected, found).
+        """
+        model = cls.__new__(cls)
+        model._prepare(config or RemBertConfig.from_pretrained(folder, **changes), dtype)
+        model._load(Path(folder), np.random.default_rng(seed))
+        return model
+
+    def _load(self, folder: Path, rng: np.random.Generator) -> None:
+        shapes = self.parameter_shapes(self.config)
+        found, unused = load_weights(folder / WEIGHTS_FILE, shapes, self.dtype, BASE_PREFIX)
+        missing = [name for name in shapes if name not in found]
+        heads = {*self.head_shapes(self.config), *(self.base_prefix + name for name in pooler_shapes(self.config))}
+        lost = [name for name in missing if name not in heads]
+        if lost:
+            raise ValueError(f"{folder} lacks {len(lost)} of the encoder's tensors, the first of them {lost[0]}")
+        if missing:
+            self._warn(f"{folder} has no {_listed(missing)}: newly initialised, train before use")
+        if unused:
+            self._warn(f"{folder} also has {_listed(unused)}: not used by {type(self).__name__}")
+        self.parameters = {
+            name: found[name] if name in found else self._fresh(name, shape, rng) for name, shape in shapes.items()
+        }
+
+    @staticmethod
+    def _warn(message: str) -> None:
+        warnings.warn(message, stacklevel=5)
+
+
+def _listed(names: list[str], most: int = 6) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+class RemBertModel(RemBertPreTrainedModel):
+    """The encoder with its pooler: ids (B, S) -> last_hidden_state (B, S, H), pooler_output (B, H)."""
+
+    base_prefix = ""
+    has_pooler = True
+
+    def forward(self, run: ForwardPass, for_loss_only: bool = False, **inputs: Any) -> BaseModelOutput:
+        return self.encode(run, **inputs)
+
+

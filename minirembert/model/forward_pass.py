@@ -1,0 +1,62 @@
+"""What every part of the model is handed: the parameters it owns, and the forward pass it takes part in."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from minirembert.config import RemBertConfig
+from minirembert.ops.activations import HIDDEN_ACT
+from minirembert.tape import Forward
+
+
+class Parameters:
+    """The arrays of one part of the model, under their names inside that part.
+
+    `Parameters(state).at("encoder.layer.3")["output.dense.weight"]` is `state["encoder.layer.3.output.dense.weight"]`.
+    """
+
+    def __init__(self, state: Mapping[str, Any], prefix: str = "") -> None:
+        self.state = state
+        self.prefix = prefix
+
+    def __getitem__(self, name: str) -> Any:
+        return self.state[self.prefix + name]
+
+    def at(self, part: str) -> "Parameters":
+        return Parameters(self.state, f"{self.prefix}{part}.")
+
+
+class ForwardPass:
+    """One run through the model: the ops to run it with, the configuration, and the dropout of this run.
+
+    `ops` is a `Forward` or a `Tape`. With `dropout_seed=None` nothing is dropped; otherwise each place that drops
+    draws from its own stream, numbered in the order of the run.
+    """
+
+    def __init__(self, ops: Forward, config: RemBertConfig, dropout_seed: int | None = None) -> None:
+        self.ops = ops
+        self.config = config
+        self._dropout_seed = dropout_seed
+        self._dropout_places = 0
+
+    def linear(self, x: Any, p: Parameters) -> Any:
+        return self.ops.linear(x, p["weight"], p["bias"])
+
+    def layer_norm(self, x: Any, p: Parameters) -> Any:
+        return self.ops.layer_norm(x, p["weight"], p["bias"], self.config.layer_norm_eps)
+
+    def residual_layer_norm(self, x: Any, residual: Any, p: Parameters) -> Any:
+        return self.ops.residual_layer_norm(x, residual, p["weight"], p["bias"], self.config.layer_norm_eps)
+
+    def activation(self, x: Any) -> Any:
+        return getattr(self.ops, HIDDEN_ACT[self.config.hidden_act])(x)
+
+    def dropout(self, x: Any, prob: float) -> Any:
+        settings = self.dropout_settings(prob)
+        return self.ops.dropout(x, **settings) if settings else x
+
+    def dropout_settings(self, prob: float) -> dict[str, Any]:
+        """`drop_prob` and `seed` for an op that drops; empty when it should not."""
+        if self._dropout_seed is None or prob == 0:
+            return {}
+        self._dropout_places += 1
+        return {"drop_prob": prob, "seed": (self._dropout_seed << 16) + self._dropout_places}

@@ -1,0 +1,61 @@
+"""What the models return: dataclasses that also answer to `output["logits"]`, `output[0]` and `output.to_tuple()`."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from typing import Any
+
+from minirembert.ops.array import Array
+
+
+@dataclass
+class ModelOutput:
+    """A field that is None does not count: it has no key and no place in the tuple."""
+
+    def keys(self) -> list[str]:
+        return [f.name for f in fields(self) if getattr(self, f.name) is not None]
+
+    def to_tuple(self) -> tuple[Any, ...]:
+        return tuple(getattr(self, name) for name in self.keys())
+
+    def __getitem__(self, key: str | int | slice) -> Any:
+        if not isinstance(key, str):
+            return self.to_tuple()[key]
+        if key not in self.keys():
+            raise KeyError(key)
+        return getattr(self, key)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.keys())
+
+    def __contains__(self, key: object) -> bool:
+        return key in self.keys()
+
+    def __len__(self) -> int:
+        return len(self.keys())
+
+
+@dataclass
+class BaseModelOutput(ModelOutput):
+    last_hidden_state: Array | None = None  # (B, S, H)
+    pooler_output: Array | None = None  # (B, H)
+    hidden_states: tuple[Array, ...] | None = None  # L + 1 times (B, S, H)
+    attentions: tuple[Array, ...] | None = None  # L times (B, h, S, S)
+
+
+@dataclass
+class TaskOutput(ModelOutput):
+    """Of masked language modelling, sequence and token classification, and multiple choice."""
+
+    loss: Array | None = None  # ()
+    logits: Array | None = None  # (B, S, V), (B, num_labels), (B, S, num_labels) or (B, C)
+    hidden_states: tuple[Array, ...] | None = None
+    attentions: tuple[Array, ...] | None = None
+
+
+@dataclass
+class QuestionAnsweringOutput(ModelOutput):
+    loss: Array | None = None  # ()
+    start_logits: Array | None = None  # (B, S)
+    end_logits: Array | None = None  # (B, S)
+    hidden_states: tuple[Array, ...] | None = None
+    attentions: tuple[Array, ...] | None = None

@@ -1,0 +1,186 @@
+"""The tasks: the encoder, a head, a loss. Each class is short, because everything it needs has a file of its own.
+
+Losses are Hugging Face's (4.34). Labels equal to -100 are ignored; with none left the loss is NaN.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from minirembert.config import RemBertConfig
+from minirembert.model.base import RemBertPreTrainedModel
+from minirembert.model.forward_pass import ForwardPass, Parameters
+from minirembert.model.inputs import integers, require_shape
+from minirembert.model.output_head import output_head, output_head_shapes
+from minirembert.model.outputs import BaseModelOutput, QuestionAnsweringOutput, TaskOutput
+from minirembert.ops.array import Array
+from minirembert.ops.losses import IGNORE_INDEX
+
+
+class RemBertForMaskedLM(RemBertPreTrainedModel):
+    """Fills masks: logits (B, S, V). `labels` (B, S): the true id where something was masked, -100 elsewhere."""
+
+    @classmethod
+    def head_shapes(cls, config: RemBertConfig) -> dict[str, tuple[int, ...]]:
+        return output_head_shapes(config)
+
+    def forward(self, run: ForwardPass, for_loss_only: bool = False, labels: Any = None, **inputs: Any) -> TaskOutput:
+        base = self.encode(run, **inputs)
+        x = base.last_hidden_state
+        assert x is not None
+        p = Parameters(self.parameters)
+        if labels is None:
+            return _output(None, output_head(run, p, x), base)
+        labels = integers(labels, "labels")
+        require_shape(labels, x.shape[:2], "labels")
+        labels = labels.reshape(-1)
+        labelled = np.flatnonzero(labels != IGNORE_INDEX)
+        if for_loss_only:
+            # Scoring V pieces is 43% of RemBERT's work; the loss asks for it at 15% of the positions.
+            logits = output_head(run, p, run.ops.select_rows(x, labelled))
+            return _output(run.ops.cross_entropy(logits, labels[labelled]), None, base)
+        logits = output_head(run, p, x)
+        loss = run.ops.cross_entropy(run.ops.select_rows(logits, labelled), labels[labelled])
+        return _output(loss, logits, base)
+
+
+class RemBertForSequenceClassification(RemBertPreTrainedModel):
+    """One answer for a sequence or a pair: logits (B, num_labels).
+
+    `config.problem_type` decides the loss: "regression" (mean squared error; float labels (B,) or (B, num_labels)),
+    "single_label_classification" (cross-entropy; int labels (B,)) or "multi_label_classification" (binary
+    cross-entropy; float labels (B, num_labels)). Where it is None the first labels decide it, and the decision stays in
+    the configuration: one label is a regression, integers are single labels, anything else is multi label.
+    """
+
+    has_pooler = True
+
+    @classmethod
+    def head_shapes(cls, config: RemBertConfig) -> dict[str, tuple[int, ...]]:
+        return _classifier_shapes("classifier", config.num_labels, config)
+
+    def forward(self, run: ForwardPass, for_loss_only: bool = False, labels: Any = None, **inputs: Any) -> TaskOutput:
+        base = self.encode(run, **inputs)
+        logits = _classify(run, Parameters(self.parameters), base.pooler_output)
+        return _output(None if labels is None else self._loss(run, logits, np.asarray(labels)), logits, base)
+
+    def _loss(self, run: ForwardPass, logits: Any, labels: Array) -> Any:
+        batch, num_labels = logits.shape
+        if self.config.problem_type is None:
+            if num_labels == 1:
+                self.config.problem_type = "regression"
+            elif labels.dtype.kind in "iu":
+                self.config.problem_type = "single_label_classification"
+            else:
+                self.config.problem_type = "multi_label_classification"
+        if self.config.problem_type == "single_label_classification":
+            labels = integers(labels, "labels").reshape(-1)
+            require_shape(labels, (batch,), "labels")
+            return run.ops.cross_entropy(logits, labels)
+        if num_labels == 1 and labels.shape == (batch,):
+            labels = labels[:, None]
+        require_shape(labels, (batch, num_labels), "labels")
+        labels = labels.astype(self.dtype)
+        if self.config.problem_type == "regression":
+            return run.ops.mse(logits, labels)
+        return run.ops.bce_with_logits(logits, labels)
+
+
+class RemBertForMultipleChoice(RemBertPreTrainedModel):
+    """Which of C continuations fits: ids (B, C, S) -> logits (B, C). `labels` (B,): the number of the right one."""
+
+    has_pooler = True
+
+    @classmethod
+    def head_shapes(cls, config: RemBertConfig) -> dict[str, tuple[int, ...]]:
+        return _classifier_shapes("classifier", 1, config)
+
+    def forward(self, run: ForwardPass, for_loss_only: bool = False, labels: Any = None, **inputs: Any) -> TaskOutput:
+        choices = 0
+        for name, kept_axes in (
+            ("input_ids", 1), ("attention_mask", 1), ("token_type_ids", 1), ("position_ids", 1), ("inputs_embeds", 2),
+        ):  # fmt: skip
+            if inputs.get(name) is None:
+                continue
+            array = np.asarray(inputs[name])
+            if array.ndim != 2 + kept_axes:
+                raise ValueError(f"{name} must have {2 + kept_axes} axes, (batch, choice, ...), got shape {array.shape}")
+            choices = array.shape[1]
+            inputs[name] = array.reshape(-1, *array.shape[2:])
+        base = self.encode(run, **inputs)
+        logits = run.ops.reshape(_classify(run, Parameters(self.parameters), base.pooler_output), (-1, choices))
+        loss = None
+        if labels is not None:
+            labels = integers(labels, "labels").reshape(-1)
+            require_shape(labels, (logits.shape[0],), "labels")
+            loss = run.ops.cross_entropy(logits, labels)
+        return _output(loss, logits, base)
+
+
+class RemBertForTokenClassification(RemBertPreTrainedModel):
+    """A tag for every token: logits (B, S, num_labels). `labels` (B, S), -100 where no tag is asked for."""
+
+    @classmethod
+    def head_shapes(cls, config: RemBertConfig) -> dict[str, tuple[int, ...]]:
+        return _classifier_shapes("classifier", config.num_labels, config)
+
+    def forward(self, run: ForwardPass, for_loss_only: bool = False, labels: Any = None, **inputs: Any) -> TaskOutput:
+        base = self.encode(run, **inputs)
+        logits = _classify(run, Parameters(self.parameters), base.last_hidden_state)
+        loss = None
+        if labels is not None:
+            labels = integers(labels, "labels")
+            require_shape(labels, logits.shape[:2], "labels")
+            loss = run.ops.cross_entropy(run.ops.reshape(logits, (-1, logits.shape[-1])), labels.reshape(-1))
+        return _output(loss, logits, base)
+
+
+class RemBertForQuestionAnswering(RemBertPreTrainedModel):
+    """Where an answer starts and ends: start_logits and end_logits (B, S).
+
+    `start_positions` and `end_positions` (B,); one past the end of the sequence is ignored, a negative one counts as 0.
+    The loss is the mean of the two cross-entropies.
+    """
+
+    @classmethod
+    def head_shapes(cls, config: RemBertConfig) -> dict[str, tuple[int, ...]]:
+        return _classifier_shapes("qa_outputs", config.num_labels, config)
+
+    def forward(
+        self,
+        run: ForwardPass,
+        for_loss_only: bool = False,
+        start_positions: Any = None,
+        end_positions: Any = None,
+        **inputs: Any,
+    ) -> QuestionAnsweringOutput:
+        if self.config.num_labels != 2:
+            raise ValueError(f"question answering needs num_labels = 2 (start and end), got {self.config.num_labels}")
+        base = self.encode(run, **inputs)
+        logits = run.linear(base.last_hidden_state, Parameters(self.parameters).at("qa_outputs"))
+        start, end = run.ops.select_feature(logits, 0), run.ops.select_feature(logits, 1)
+        loss = None
+        if start_positions is not None and end_positions is not None:
+            start_loss = self._position_loss(run, start, start_positions, "start_positions")
+            end_loss = self._position_loss(run, end, end_positions, "end_positions")
+            loss = run.ops.scale(run.ops.add(start_loss, end_loss), 0.5)
+        return QuestionAnsweringOutput(loss, start, end, base.hidden_states, base.attentions)
+
+    @staticmethod
+    def _position_loss(run: ForwardPass, logits: Any, positions: Any, name: str) -> Any:
+        batch, length = logits.shape
+        positions = integers(positions, name).reshape(-1)
+        require_shape(positions, (batch,), name)
+        return run.ops.cross_entropy(logits, np.clip(positions, 0, length), ignore_index=length)
+
+
+def _classifier_shapes(name: str, num_labels: int, config: RemBertConfig) -> dict[str, tuple[int, ...]]:
+    return {f"{name}.weight": (num_labels, config.hidden_size), f"{name}.bias": (num_labels,)}
+
+
+def _classify(run: ForwardPass, p: Parameters, x: Any) -> Any:
+    return run.linear(run.dropout(x, run.config.classifier_dropout_prob), p.at("classifier"))
+
+
+def _output(loss: Any, logits: Any, base: BaseModelOutput) -> TaskOutput:
+    return TaskOutput(loss, logits, base.hidden_states, base.attentions)

@@ -1,0 +1,45 @@
+"""The operations RemBERT is made of, in NumPy, and the table that names them.
+
+An op is a pair of pure functions:
+
+    y, saved = forward(*arrays, *settings)
+    *gradients, = backward(dy, saved)
+
+The differentiable arrays come first among the arguments of `forward`, and `backward` returns one gradient for each of
+them, in that order (None where an optional one was absent). `saved` is a NamedTuple of what the backward pass needs.
+Ops know nothing of each other, of the model or of the tape, change none of their arguments, and keep float32 in float32.
+
+The model is written over such a table, not over these functions: another table with the same names runs the same model
+on other arrays.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from minirembert.ops import activations, attention, dropout, embedding, layernorm, linear, losses, rows, softmax
+
+
+class Op(NamedTuple):
+    forward: Callable[..., tuple[Any, Any]]
+    backward: Callable[[Any, Any], tuple[Any, ...]] | None  # None: for looking at, never differentiated
+
+
+OpTable = Mapping[str, Op]
+
+
+def _ops(module: Any, *names: str) -> dict[str, Op]:
+    return {name: Op(getattr(module, name), getattr(module, f"{name}_backward")) for name in names}
+
+
+OPS: OpTable = {
+    **_ops(embedding, "embedding"),
+    **_ops(linear, "linear"),
+    **_ops(activations, "gelu", "gelu_new", "quick_gelu", "relu", "silu", "mish", "sigmoid", "tanh", "identity"),
+    **_ops(softmax, "softmax"),
+    **_ops(layernorm, "layer_norm", "residual_layer_norm"),
+    **_ops(attention, "attention"),
+    "attention_probabilities": Op(attention.attention_probabilities, None),
+    **_ops(dropout, "dropout"),
+    **_ops(rows, "add", "scale", "reshape", "select_rows", "select_feature"),
+    **_ops(losses, "cross_entropy", "mse", "bce_with_logits"),
+}

@@ -1,0 +1,104 @@
+"""Losses: each a mean, returned as an array of shape ().
+
+    cross_entropy   mean over labelled rows of  lse(logits) - logits[label]        d = (softmax - onehot) / count
+    mse             mean of (x - target)^2                                         d = 2 (x - target) / count
+    bce_with_logits mean of log(1 + e^x) - target x                                d = (sigmoid(x) - target) / count
+
+With no labelled row the mean is over nothing: the loss is NaN and the gradient zero, as in PyTorch.
+Not here: class weights, label smoothing, sums instead of means.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Integer
+
+from minirembert.ops.array import Array
+
+IGNORE_INDEX = -100
+
+
+class CrossEntropySaved(NamedTuple):
+    logits: Float[Array, "N C"]
+    labels: Integer[Array, " N"]
+    ignore_index: int
+    lse: Float[Array, " N"]
+
+
+def cross_entropy(
+    logits: Float[Array, "N C"], labels: Integer[Array, " N"], ignore_index: int = IGNORE_INDEX
+) -> tuple[Float[Array, ""], CrossEntropySaved]:
+    """Mean negative log-likelihood in nats. Raises IndexError for a label outside [0, C) that is not `ignore_index`."""
+    labelled = labels != ignore_index
+    outside = labelled & ((labels < 0) | (labels >= logits.shape[-1]))
+    if outside.any():
+        bad = int(labels[outside][0])
+        raise IndexError(
+            f"Target {bad} is out of bounds: labels are 0 to {logits.shape[-1] - 1}, or {ignore_index} to be ignored"
+        )
+    # 1. row maximum
+    m = logits.max(axis=-1, keepdims=True)
+    # 2. log of the sum of exponentials
+    p = logits - m
+    np.exp(p, out=p)
+    lse = m[:, 0] + np.log(p.sum(axis=-1))
+    # 3. its distance to the label's logit, averaged over the labelled rows
+    rows = np.flatnonzero(labelled)
+    losses = lse[rows] - logits[rows, labels[rows]]
+    loss = losses.mean() if len(rows) else logits.dtype.type(np.nan)
+    return np.asarray(loss), CrossEntropySaved(logits, labels, ignore_index, lse)
+
+
+def cross_entropy_backward(dy: Float[Array, ""], saved: CrossEntropySaved) -> tuple[Float[Array, "N C"]]:
+    """dlogits."""
+    logits, labels, ignore_index, lse = saved
+    rows = np.flatnonzero(labels != ignore_index)
+    # 1. probabilities
+    dlogits = logits - lse[:, None]
+    np.exp(dlogits, out=dlogits)
+    # 2. minus one at the label
+    dlogits[rows, labels[rows]] -= 1
+    # 3. the mean; ignored rows get nothing
+    dlogits *= dy / max(1, len(rows))
+    dlogits[labels == ignore_index] = 0
+    return (dlogits,)
+
+
+class PairSaved(NamedTuple):
+    x: Float[Array, "*shape"]
+    target: Float[Array, "*shape"]
+
+
+def mse(
+    x: Float[Array, "*shape"], target: Float[Array, "*shape"]
+) -> tuple[Float[Array, ""], PairSaved]:
+    """Mean squared error. Raises ValueError unless both have the same shape."""
+    _same_shape("mse", x, target)
+    difference = x - target
+    return np.asarray((difference * difference).mean()), PairSaved(x, target)
+
+
+def mse_backward(dy: Float[Array, ""], saved: PairSaved) -> tuple[Float[Array, "*shape"]]:
+    """dx."""
+    x, target = saved
+    return ((x - target) * (2 * dy / x.size),)
+
+
+def bce_with_logits(
+    x: Float[Array, "*shape"], target: Float[Array, "*shape"]
+) -> tuple[Float[Array, ""], PairSaved]:
+    """Mean binary cross-entropy of the probabilities sigmoid(x). Raises ValueError unless the shapes are equal."""
+    _same_shape("bce_with_logits", x, target)
+    return np.asarray((np.logaddexp(0, x) - target * x).mean()), PairSaved(x, target)
+
+
+def bce_with_logits_backward(dy: Float[Array, ""], saved: PairSaved) -> tuple[Float[Array, "*shape"]]:
+    """dx."""
+    x, target = saved
+    probability = 0.5 * (1 + np.tanh(0.5 * x))
+    return ((probability - target) * (dy / x.size),)
+
+
+def _same_shape(op: str, x: Array, target: Array) -> None:
+    if x.shape != target.shape:
+        raise ValueError(f"{op}: predictions have shape {x.shape}, targets {target.shape}")

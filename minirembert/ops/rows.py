@@ -1,0 +1,108 @@
+"""Moving, picking and adding: the ops that compute nothing new.
+
+The model uses them instead of NumPy's own indexing so that the tape sees them.
+
+    add            y = a + b            da, db: dy, summed over the axes along which a or b was repeated
+    scale          y = c x              dx = c dy
+    reshape        same numbers, other shape
+    select_rows    y = x[rows]          dx: zero but for those rows; a row taken twice gets both gradients
+    select_feature y = x[..., j]        dx: zero but for feature j
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Integer
+
+from minirembert.ops.array import Array
+from minirembert.ops.embedding import EmbeddingSaved, embedding_backward
+
+
+class AddSaved(NamedTuple):
+    a_shape: tuple[int, ...]
+    b_shape: tuple[int, ...]
+
+
+def add(a: Float[Array, "..."], b: Float[Array, "..."]) -> tuple[Float[Array, "..."], AddSaved]:
+    """a + b, broadcast against each other."""
+    return a + b, AddSaved(a.shape, b.shape)
+
+
+def add_backward(dy: Float[Array, "..."], saved: AddSaved) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
+    """da, db."""
+    return _sum_to(dy, saved.a_shape), _sum_to(dy, saved.b_shape)
+
+
+def _sum_to(dy: Array, shape: tuple[int, ...]) -> Array:
+    leading = dy.ndim - len(shape)
+    repeated = tuple(leading + i for i, n in enumerate(shape) if n == 1 and dy.shape[leading + i] != 1)
+    axes = tuple(range(leading)) + repeated
+    return dy.sum(axis=axes).reshape(shape) if axes else dy.copy()
+
+
+class ScaleSaved(NamedTuple):
+    factor: float
+
+
+def scale(x: Float[Array, "*shape"], factor: float) -> tuple[Float[Array, "*shape"], ScaleSaved]:
+    """factor x."""
+    return x * factor, ScaleSaved(factor)
+
+
+def scale_backward(dy: Float[Array, "*shape"], saved: ScaleSaved) -> tuple[Float[Array, "*shape"]]:
+    """dx."""
+    return (dy * saved.factor,)
+
+
+class ReshapeSaved(NamedTuple):
+    x_shape: tuple[int, ...]
+
+
+def reshape(x: Float[Array, "..."], shape: tuple[int, ...]) -> tuple[Float[Array, "..."], ReshapeSaved]:
+    """The same numbers in `shape`."""
+    return x.reshape(shape), ReshapeSaved(x.shape)
+
+
+def reshape_backward(dy: Float[Array, "..."], saved: ReshapeSaved) -> tuple[Float[Array, "..."]]:
+    """dx."""
+    return (dy.reshape(saved.x_shape).copy(),)
+
+
+class SelectRowsSaved(NamedTuple):
+    rows: Integer[Array, " N"]
+    x_shape: tuple[int, ...]
+
+
+def select_rows(
+    x: Float[Array, "*batch H"], rows: Integer[Array, " N"]
+) -> tuple[Float[Array, "N H"], SelectRowsSaved]:
+    """Rows of x, counted through its flattened leading axes. Raises IndexError for a row that x does not have."""
+    return x.reshape(-1, x.shape[-1])[rows], SelectRowsSaved(rows, x.shape)
+
+
+def select_rows_backward(dy: Float[Array, "N H"], saved: SelectRowsSaved) -> tuple[Float[Array, "*batch H"]]:
+    """dx: an embedding lookup whose table is x."""
+    count = int(np.prod(saved.x_shape[:-1]))
+    (dx,) = embedding_backward(dy, EmbeddingSaved(saved.rows, count, None))
+    return (dx.reshape(saved.x_shape),)
+
+
+class SelectFeatureSaved(NamedTuple):
+    feature: int
+    width: int
+
+
+def select_feature(
+    x: Float[Array, "*batch C"], feature: int
+) -> tuple[Float[Array, "*batch"], SelectFeatureSaved]:
+    """x[..., feature]."""
+    return x[..., feature].copy(), SelectFeatureSaved(feature, x.shape[-1])
+
+
+def select_feature_backward(
+    dy: Float[Array, "*batch"], saved: SelectFeatureSaved
+) -> tuple[Float[Array, "*batch C"]]:
+    """dx."""
+    dx = np.zeros((*dy.shape, saved.width), dy.dtype)
+    dx[..., saved.feature] = dy
+    return (dx,)
