@@ -84,10 +84,18 @@ class RemBertPreTrainedModel:
         """
         tape = Tape(self.ops)
         output = self.forward(self._run(tape, dropout_seed), for_loss_only=True, **batch)
-        if output.loss is None:
-            raise ValueError(f"{type(self).__name__}.loss_and_gradients needs labels; got only {', '.join(batch)}")
-        gradients = tape.gradients(output.loss, np.ones((), self.dtype), of=self.parameters)
-        return float(output.loss), gradients
+        loss = self._loss_of(output, batch)
+        return float(loss), tape.gradients(loss, np.ones((), self.dtype), of=self.parameters)
+
+    def loss(self, **batch: Any) -> float:
+        """The loss of a batch with labels, without dropout and without gradients."""
+        output = self.forward(self._run(Forward(self.ops)), for_loss_only=True, **batch)
+        return float(self._loss_of(output, batch))
+
+    def _loss_of(self, output: Any, batch: dict[str, Any]) -> Any:
+        if output.get("loss") is None:
+            raise ValueError(f"{type(self).__name__} computes a loss from labels; got only {', '.join(batch)}")
+        return output.loss
 
     def forward(self, run: ForwardPass, for_loss_only: bool = False, **inputs: Any) -> Any:
         """One forward pass. With `for_loss_only` a model may leave out logits that the loss does not need."""

@@ -24,6 +24,9 @@ class ModelOutput:
             raise KeyError(key)
         return getattr(self, key)
 
+    def get(self, key: str, default: Any = None) -> Any:
+        return getattr(self, key) if key in self.keys() else default
+
     def __iter__(self) -> Iterator[str]:
         return iter(self.keys())
 

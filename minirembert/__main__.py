@@ -1,0 +1,5 @@
+import sys
+
+from minirembert.cli import main
+
+sys.exit(main())

@@ -1,0 +1,182 @@
+"""The command `minirembert`.
+
+Only the chosen subcommand's modules are imported, so that `--help` answers at once. Every command ends with 0 when it did
+what it was asked, 1 with one sentence about what is wrong, 2 for a wrong command line, and 130 when it was interrupted.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+
+class Command(NamedTuple):
+    summary: str
+    add_arguments: Callable[[argparse.ArgumentParser], None]
+    run: Callable[[argparse.Namespace], None]
+
+
+def _tokenizer_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--corpus", nargs="+", type=Path, required=True, metavar="FILE", help="text files, one language each")
+    parser.add_argument("--vocab-size", type=int, default=4000, metavar="N", help="number of pieces (default: 4000)")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the tokenizer")
+
+
+def _tokenizer(arguments: argparse.Namespace) -> None:
+    from minirembert.tokenization.training import train_tokenizer
+
+    tokenizer = train_tokenizer(arguments.corpus, arguments.vocab_size, arguments.out)
+    print(f"a tokenizer of {len(tokenizer):,} pieces is in {arguments.out}")
+
+
+def _corpus_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for train/, validation/ and test/")
+    parser.add_argument("--sentences", type=int, default=10_000, metavar="N", help="for each language (default: 10000)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="another seed, other sentences (default: 0)")
+    parser.add_argument("--parallel", action="store_true", help="line n says the same in every language")
+
+
+def _corpus(arguments: argparse.Namespace) -> None:
+    from minirembert.corpus import write_corpus
+
+    write_corpus(arguments.out, arguments.sentences, seed=arguments.seed, parallel=arguments.parallel)
+    print(f"{arguments.sentences:,} sentences for each language are in {arguments.out}")
+
+
+def _pretrain_arguments(parser: argparse.ArgumentParser) -> None:
+    from minirembert.settings import add_options
+    from minirembert.training.pretrain import PretrainSettings
+
+    add_options(parser, PretrainSettings)
+
+
+def _pretrain(arguments: argparse.Namespace) -> None:
+    from minirembert.settings import from_arguments
+    from minirembert.training.pretrain import PretrainSettings, pretrain
+
+    pretrain(from_arguments(PretrainSettings, arguments))
+
+
+def _finetune_arguments(parser: argparse.ArgumentParser) -> None:
+    from minirembert.settings import add_options
+    from minirembert.training.finetune import FinetuneSettings
+
+    add_options(parser, FinetuneSettings)
+
+
+def _finetune(arguments: argparse.Namespace) -> None:
+    from minirembert.settings import from_arguments
+    from minirembert.training.finetune import FinetuneSettings, finetune
+
+    finetune(from_arguments(FinetuneSettings, arguments))
+
+
+def _fill_mask_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", type=Path, required=True, metavar="DIR", help="folder that `pretrain` wrote")
+    parser.add_argument("--top", type=int, default=5, metavar="N", help="guesses for each mask (default: 5)")
+    parser.add_argument("text", nargs="+", help="sentence with one or more [MASK]")
+
+
+def _fill_mask(arguments: argparse.Namespace) -> None:
+    from minirembert import RemBertForMaskedLM, RemBertTokenizer
+    from minirembert.inference import fill_mask
+
+    model = RemBertForMaskedLM.from_pretrained(arguments.model)
+    tokenizer = RemBertTokenizer.from_pretrained(arguments.model)
+    for text in arguments.text:
+        for guesses in fill_mask(model, tokenizer, text, arguments.top):
+            for guess in guesses:
+                print(f"{guess.probability:.3f}  {guess.token:<16}  {guess.text}")
+            print()
+
+
+def _embed_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", type=Path, required=True, metavar="DIR", help="folder that `pretrain` wrote")
+    parser.add_argument("--layer", type=int, default=-1, metavar="N", help="0: embedding; -1: last (default: -1)")
+    parser.add_argument("--file", type=Path, metavar="FILE", help="text file, one sentence a line, instead of sentences")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write an .npy file (N, H) instead of printing JSON lines")
+    parser.add_argument("text", nargs="*", help="sentences")
+
+
+def _embed(arguments: argparse.Namespace) -> None:
+    import json
+    import warnings
+
+    import numpy as np
+
+    from minirembert import RemBertModel, RemBertTokenizer
+    from minirembert.data.text import read_lines
+    from minirembert.files import atomic_file
+    from minirembert.inference import embed
+
+    if bool(arguments.text) == bool(arguments.file):
+        raise ValueError("give either sentences or --file")
+    sentences = read_lines(arguments.file) if arguments.file else arguments.text
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a masked language model's folder has no pooler, and none is needed
+        model = RemBertModel.from_pretrained(arguments.model)
+    vectors = embed(model, RemBertTokenizer.from_pretrained(arguments.model), sentences, arguments.layer)
+    if arguments.out is None:
+        for sentence, vector in zip(sentences, vectors.tolist(), strict=True):
+            print(json.dumps({"text": sentence, "vector": vector}, ensure_ascii=False))
+    else:
+        with atomic_file(arguments.out) as temporary, temporary.open("wb") as file:
+            np.save(file, vectors)
+        print(f"{vectors.shape[0]:,} vectors of width {vectors.shape[1]} are in {arguments.out}")
+
+
+def _tour_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--out", type=Path, default=Path("tour"), metavar="DIR", help="folder of the tour (default: tour)")
+
+
+def _tour(arguments: argparse.Namespace) -> None:
+    from minirembert.tour import tour
+
+    tour(arguments.out)
+
+
+COMMANDS = {
+    "tour": Command("five minutes through everything, ending in a page with figures", _tour_arguments, _tour),
+    "corpus": Command("write the generated corpus: six languages, text and tags", _corpus_arguments, _corpus),
+    "tokenizer": Command("train a tokenizer on text files", _tokenizer_arguments, _tokenizer),
+    "pretrain": Command("train a masked language model on text files", _pretrain_arguments, _pretrain),
+    "finetune": Command("train a classifier or a tagger from a pre-trained model", _finetune_arguments, _finetune),
+    "fill-mask": Command("guess what stands behind [MASK]", _fill_mask_arguments, _fill_mask),
+    "embed": Command("turn sentences into vectors", _embed_arguments, _embed),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command and returns its exit code."""
+    argv = sys.argv[1:] if argv is None else list(argv)
+    parser = argparse.ArgumentParser(prog="minirembert", description="RemBERT from scratch, in NumPy one can read.")
+    parser.add_argument("--debug", action="store_true", help="show where in the program an error arose")
+    subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, command in COMMANDS.items():
+        subparser = subparsers.add_parser(name, help=command.summary, description=command.summary)
+        if name in argv:  # the others' arguments would only cost their imports
+            command.add_arguments(subparser)
+    arguments = parser.parse_args(argv)
+    return _run(COMMANDS[arguments.command], arguments)
+
+
+def _run(command: Command, arguments: argparse.Namespace) -> int:
+    try:
+        command.run(arguments)
+    except KeyboardInterrupt as stop:
+        print(f"minirembert {arguments.command}: {stop or 'interrupted'}", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of our output (`| head`) has seen enough
+        sys.stderr.close()
+        return 0
+    except (ValueError, OSError, IndexError, ArithmeticError) as error:
+        if arguments.debug:
+            raise
+        print(f"minirembert {arguments.command}: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,93 @@
+"""Using a trained model: filling masks and turning sentences into vectors.
+
+    model = RemBertForMaskedLM.from_pretrained("model"); tokenizer = RemBertTokenizer.from_pretrained("model")
+    fill_mask(model, tokenizer, "The cat drinks [MASK].")
+    embed(RemBertModel.from_pretrained("model"), tokenizer, ["The cat sleeps.", "El gato duerme."])
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from minirembert.model.base import RemBertModel
+from minirembert.model.tasks import RemBertForMaskedLM
+from minirembert.ops.array import Array
+from minirembert.ops.softmax import softmax
+from minirembert.tokenization.sentencepiece import RemBertTokenizer
+
+
+class Guess(NamedTuple):
+    token: str
+    probability: float
+    text: str  # the sentence with this guess in this mask's place, the other masks left as they are
+
+
+def fill_mask(
+    model: RemBertForMaskedLM, tokenizer: RemBertTokenizer, text: str, top: int = 5
+) -> list[list[Guess]]:
+    """The `top` most probable pieces for each mask in `text`, in order. Raises ValueError if `text` has no mask."""
+    if top < 1:
+        raise ValueError(f"top must be at least 1, got {top}")
+    encoding = tokenizer(text, return_tensors="np")
+    ids = encoding["input_ids"][0]
+    masks = np.flatnonzero(ids == tokenizer.mask_token_id)
+    if len(masks) == 0:
+        raise ValueError(f"there is no {tokenizer.mask_token} in {text!r}")
+    logits = model(**encoding).logits[0]
+    probabilities, _ = softmax(logits[masks])
+    guesses = []
+    for mask, row in zip(masks, probabilities, strict=True):
+        best = np.argsort(-row, kind="stable")[:top]
+        guesses.append([Guess(*_filled(tokenizer, ids, mask, int(piece), float(row[piece]))) for piece in best])
+    return guesses
+
+
+def _filled(
+    tokenizer: RemBertTokenizer, ids: Array, mask: int, piece: int, probability: float
+) -> tuple[str, float, str]:
+    filled = ids.copy()
+    filled[mask] = piece
+    # Decoding drops special tokens, but masks that are still open should be seen.
+    parts: list[list[int]] = [[]]
+    for token in filled.tolist():
+        if token == tokenizer.mask_token_id:
+            parts.append([])
+        else:
+            parts[-1].append(token)
+    text = f" {tokenizer.mask_token} ".join(tokenizer.decode(part, skip_special_tokens=True) for part in parts)
+    return tokenizer.convert_ids_to_tokens(piece), probability, text
+
+
+def embed(
+    model: RemBertModel,
+    tokenizer: RemBertTokenizer,
+    sentences: Sequence[str],
+    layer: int = -1,
+    batch_size: int = 32,
+) -> Float[Array, "N H"]:
+    """One vector a sentence: the mean of its token states at `layer` (0: embedding, -1: last), [CLS] and [SEP] left out.
+
+    The recipe of the paper's A.9. Raises ValueError without sentences and IndexError for a layer the model lacks.
+    """
+    if not sentences:
+        raise ValueError("there is no sentence to embed")
+    layers = model.config.num_hidden_layers + 1
+    if not -layers <= layer < layers:
+        raise IndexError(f"layer {layer} is not among 0 to {layers - 1}")
+    vectors = []
+    for start in range(0, len(sentences), batch_size):
+        encoding = tokenizer(
+            list(sentences[start : start + batch_size]),
+            padding=True,
+            truncation=True,
+            max_length=model.config.max_position_embeddings,
+            return_tensors="np",
+        )
+        states = model(**encoding, output_hidden_states=True).hidden_states[layer]
+        frame = [tokenizer.cls_token_id, tokenizer.sep_token_id, tokenizer.pad_token_id]
+        ordinary = ~np.isin(encoding["input_ids"], frame)
+        weights = ordinary / np.maximum(1, ordinary.sum(axis=1, keepdims=True))
+        vectors.append(np.einsum("bs,bsh->bh", weights.astype(states.dtype), states))
+    return np.concatenate(vectors)

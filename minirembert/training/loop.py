@@ -1,0 +1,135 @@
+"""The training loop: batch, loss and gradients, clip, step; checkpoints, progress, and a clean stop when interrupted."""
+
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any
+
+from minirembert.model.base import RemBertPreTrainedModel
+from minirembert.training.optimizer import AdamW, clip_gradients, learning_rate_at
+from minirembert.training.run_folder import RunFolder
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long and how fast to train. The defaults of the optimizer are the paper's (Table 14)."""
+
+    steps: int
+    learning_rate: float
+    warmup: int
+    weight_decay: float = 0.01
+    clip: float = 1.0
+    checkpoint_every: int = 100
+    evaluate_every: int = 100
+    record_every: int = 10
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "checkpoint_every", "evaluate_every", "record_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if not self.learning_rate > 0:
+            raise ValueError(f"learning_rate must be above 0, got {self.learning_rate}")
+        if not 0 <= self.warmup < self.steps:
+            raise ValueError(f"warmup must lie between 0 and steps - 1 = {self.steps - 1}, got {self.warmup}")
+        if not self.clip > 0:
+            raise ValueError(f"clip must be above 0, got {self.clip}")
+
+
+class Interrupted(KeyboardInterrupt):
+    """Training stopped early because it was asked to; everything up to `step` is saved."""
+
+    def __init__(self, step: int, total: int) -> None:
+        super().__init__(f"stopped after step {step} of {total}; the same command goes on from there")
+
+
+def train(
+    model: RemBertPreTrainedModel,
+    batch_at: Callable[[int], Mapping[str, Any]],
+    schedule: Schedule,
+    folder: RunFolder,
+    *,
+    evaluate: Callable[[], Mapping[str, float]] | None = None,
+    dropout_seed: int | None = None,
+    title: str = "training",
+) -> None:
+    """Trains `model` in place, from the folder's newest checkpoint to the last step.
+
+    `batch_at(step)` must be a pure function: that is what makes a resumed run equal to an uninterrupted one, bit for bit.
+    Raises Interrupted on SIGINT or SIGTERM, once the step in progress is done and saved.
+    """
+    optimizer = AdamW(model.parameters, weight_decay=schedule.weight_decay)
+    first = folder.restore(model.parameters, optimizer)
+    with _stop_requests() as stop_requested, _progress(title, first, schedule.steps) as show:
+        tokens, since = 0, time.perf_counter()
+        for step in range(first, schedule.steps):
+            batch = batch_at(step)
+            seed = None if dropout_seed is None else (dropout_seed << 32) + step
+            loss, gradients = model.loss_and_gradients(**batch, dropout_seed=seed)
+            norm = clip_gradients(gradients, schedule.clip)
+            rate = learning_rate_at(step, schedule.learning_rate, schedule.warmup, schedule.steps)
+            optimizer.step(gradients, rate)
+
+            done = step + 1
+            tokens += int(batch["attention_mask"].sum())
+            speed = tokens / (time.perf_counter() - since)
+            show(done, f"loss {loss:.3f}, {speed:,.0f} tokens/s")
+            last = done == schedule.steps
+            if done % schedule.record_every == 0 or last:
+                folder.record(step=done, loss=loss, learning_rate=rate, gradient_norm=norm, tokens_per_second=speed)
+            if evaluate and (done % schedule.evaluate_every == 0 or last):
+                pause = time.perf_counter()
+                folder.record(step=done, **evaluate())
+                since += time.perf_counter() - pause
+            if done % schedule.checkpoint_every == 0 or last or stop_requested():
+                folder.save(model.parameters, optimizer)
+            if stop_requested() and not last:
+                raise Interrupted(done, schedule.steps)
+
+
+@contextmanager
+def _stop_requests() -> Iterator[Callable[[], bool]]:
+    """Turns the first SIGINT or SIGTERM into a flag, so that no step is torn; a second one acts as usual."""
+    received: list[int] = []
+    previous: dict[int, Any] = {}
+
+    def note(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+        signal.signal(number, previous[number])
+        print("\nfinishing this step and saving; once more to stop at once", file=sys.stderr)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        try:
+            previous[number] = signal.signal(number, note)
+        except ValueError:  # not the main thread: signals are somebody else's
+            break
+    try:
+        yield lambda: bool(received)
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _progress(title: str, first: int, total: int) -> Iterator[Callable[[int, str], None]]:
+    """A bar on a terminal; elsewhere a line at every tenth of the way."""
+    from tqdm import tqdm
+
+    if sys.stderr.isatty():
+        with tqdm(total=total, initial=first, desc=title, unit="step") as bar:
+
+            def show(done: int, text: str) -> None:
+                bar.set_postfix_str(text, refresh=False)
+                bar.update(done - bar.n)
+
+            yield show
+    else:
+
+        def show_line(done: int, text: str) -> None:
+            if done == total or done % max(1, total // 10) == 0:
+                print(f"{title}: step {done} of {total}, {text}", file=sys.stderr, flush=True)
+
+        yield show_line

@@ -1,0 +1,84 @@
+"""AdamW (Loshchilov and Hutter 2019), gradient clipping and the learning-rate schedule.
+
+    m <- b1 m + (1 - b1) g          v <- b2 v + (1 - b2) g^2
+    p <- p - lr (m / (1 - b1^t) / (sqrt(v / (1 - b2^t)) + eps) + decay p)
+
+Decay acts on matrices only: biases and LayerNorms have no reason to be small. The defaults are the paper's Table 14.
+"""
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+
+from minirembert.ops.array import Array, row_blocks
+
+
+class AdamW:
+    """Updates the arrays of `parameters` in place; `m`, `v` and `step` are all of its state."""
+
+    def __init__(
+        self,
+        parameters: Mapping[str, Array],
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-6,
+        weight_decay: float = 0.01,
+    ) -> None:
+        self.parameters = parameters
+        self.betas = betas
+        self.eps = eps
+        self.weight_decay = weight_decay
+        self.step_count = 0
+        self.m = {name: np.zeros_like(p) for name, p in parameters.items()}
+        self.v = {name: np.zeros_like(p) for name, p in parameters.items()}
+
+    def step(self, gradients: Mapping[str, Array], learning_rate: float) -> None:
+        """One update. `gradients` has the keys of `parameters`."""
+        self.step_count += 1
+        for name, parameter in self.parameters.items():
+            decay = self.weight_decay if parameter.ndim > 1 else 0.0
+            rows = [array.reshape(len(array), -1) for array in (parameter, gradients[name], self.m[name], self.v[name])]
+            for block in row_blocks(len(parameter), rows[0].itemsize * rows[0].shape[1]):
+                self._update(*(array[block] for array in rows), learning_rate, decay)
+
+    def _update(self, p: Array, g: Array, m: Array, v: Array, learning_rate: float, decay: float) -> None:
+        b1, b2 = self.betas
+        m *= b1
+        m += (1 - b1) * g
+        v *= b2
+        v += (1 - b2) * (g * g)
+        denominator = np.sqrt(v)
+        denominator *= 1 / math.sqrt(1 - b2**self.step_count)
+        denominator += self.eps
+        update = m / denominator
+        update *= learning_rate / (1 - b1**self.step_count)
+        if decay:
+            update += (learning_rate * decay) * p
+        p -= update
+
+    def state(self) -> dict[str, Array]:
+        """Every array of the state under one name: the arrays themselves, to be saved or written into."""
+        arrays = {f"m.{name}": array for name, array in self.m.items()}
+        return arrays | {f"v.{name}": array for name, array in self.v.items()}
+
+
+def clip_gradients(gradients: Mapping[str, Array], max_norm: float) -> float:
+    """Scales all gradients in place so that their joint Euclidean norm is at most `max_norm`; returns the norm before.
+
+    Raises FloatingPointError where the norm is not finite: a step along it would destroy the model.
+    """
+    norm = math.sqrt(sum(float(np.vdot(g, g)) for g in gradients.values()))
+    if not math.isfinite(norm):
+        bad = next((name for name, g in gradients.items() if not np.isfinite(g).all()), "their sum")
+        raise FloatingPointError(f"the gradient is not finite (first in {bad}): lower the learning rate")
+    if norm > max_norm:
+        for gradient in gradients.values():
+            gradient *= max_norm / norm
+    return norm
+
+
+def learning_rate_at(step: int, peak: float, warmup: int, total: int) -> float:
+    """Of step 0, 1, ... total - 1: a straight rise to `peak` over `warmup` steps, then a straight fall towards 0."""
+    if step < warmup:
+        return peak * (step + 1) / warmup
+    return peak * (total - step) / max(1, total - warmup)

@@ -1,0 +1,255 @@
+"""Pre-training: text files in, a masked language model out.
+
+    from minirembert.training.pretrain import PretrainSettings, pretrain
+    pretrain(PretrainSettings(out="model", corpus=("en.txt", "zh.txt"), steps=1000))
+"""
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from minirembert.config import RemBertConfig
+from minirembert.data.masked_lm import Language, MaskedLMData, unigram_losses
+from minirembert.data.text import language_names, read_lines
+from minirembert.model.tasks import RemBertForMaskedLM
+from minirembert.ops.losses import IGNORE_INDEX
+from minirembert.settings import option
+from minirembert.tokenization.sentencepiece import RemBertTokenizer
+from minirembert.training.loop import Schedule, train
+from minirembert.training.run_folder import RunFolder
+
+GENERATED_SENTENCES = 10_000
+HELD_OUT_SEED = 1  # of the masks on the held-out text: the same for every run, so that losses can be compared
+
+
+@dataclass(frozen=True)
+class PretrainSettings:
+    """Everything that decides the outcome. The sizes make a model that a laptop trains in minutes."""
+
+    out: str = option("folder of the run and its result")
+    corpus: tuple[str, ...] = option("text files in UTF-8, one language each; none: the generated corpus", ())
+    held_out: tuple[str, ...] = option("text files to measure the loss on; none: lines taken from the corpus", ())
+    held_out_every: int = option("without held-out files, each N-th line of the corpus is held out", 20)
+    tokenizer: str | None = option("folder of a tokenizer; none: one is trained on the corpus", None)
+    vocab_size: int = option("pieces of the tokenizer that is trained", 4000)
+    hidden_size: int = option("H, the width of the encoder", 128)
+    num_hidden_layers: int = option("L, the number of blocks", 4)
+    num_attention_heads: int = option("h, heads in each block", 4)
+    intermediate_size: int = option("I, the width inside a feed-forward block", 512)
+    input_embedding_size: int = option("E, the width of the input embedding", 64)
+    output_embedding_size: int = option("O, the width of the output embedding", 256)
+    dropout: float = option("share of hidden values and attention probabilities dropped", 0.0)
+    sequence_length: int = option("tokens in a sequence, [CLS] and [SEP] included", 64)
+    batch_size: int = option("sequences in a batch", 32)
+    steps: int = option("training steps", 1000)
+    learning_rate: float = option("peak learning rate", 2e-3)
+    warmup: int | None = option("steps until the peak (default: a tenth of all)", None)
+    weight_decay: float = option("AdamW's decay of the matrices", 0.01)
+    clip: float = option("largest norm of the gradient", 1.0)
+    alpha: float = option("languages are drawn with their share to this power (paper: 0.5)", 0.5)
+    seed: int = option("of the weights, batches and masks", 0)
+    checkpoint_every: int = option("steps between checkpoints", 100)
+    evaluate_every: int = option("steps between measurements of the held-out loss", 100)
+
+    def __post_init__(self) -> None:
+        if self.sequence_length < 3:
+            raise ValueError(f"sequence_length must be at least 3 ([CLS], a token, [SEP]), got {self.sequence_length}")
+        for name, least in (("vocab_size", 1), ("batch_size", 1), ("held_out_every", 2), ("seed", 0), ("alpha", 0)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
+
+    @property
+    def schedule(self) -> Schedule:
+        warmup = self.steps // 10 if self.warmup is None else self.warmup
+        return Schedule(
+            self.steps, self.learning_rate, warmup, self.weight_decay, self.clip,
+            self.checkpoint_every, self.evaluate_every,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class PretrainResult:
+    """What came out. Losses in nats per masked held-out token."""
+
+    model: RemBertForMaskedLM
+    tokenizer: RemBertTokenizer
+    held_out_loss: float
+    held_out_loss_by_language: dict[str, float]
+    unigram_loss: float  # cross-entropy of the training frequencies on the same tokens
+    unigram_entropy: float  # entropy of these tokens themselves: below this, no model without context can come
+
+
+def pretrain(settings: PretrainSettings, say: Callable[[str], None] = print) -> PretrainResult:
+    """Trains a tokenizer (unless one is given) and a model, and writes both to `settings.out`.
+
+    Run again with the same settings, it goes on from the last checkpoint and ends with the same bits. Raises ValueError
+    or OSError for input that cannot be used, FileExistsError for an output folder that holds something else, and
+    `Interrupted` when asked to stop.
+    """
+    schedule = settings.schedule  # complains before any work is done
+    if not settings.corpus:
+        settings = _with_generated_corpus(settings, say)
+    train_lines, held_out_lines = _read_corpus(settings)
+    folder = RunFolder(Path(settings.out), _identity(settings))
+    tokenizer = _tokenizer(settings, folder.path, say)
+    config = _config(settings, tokenizer)
+
+    data = MaskedLMData(_encode(train_lines, tokenizer), tokenizer, settings.sequence_length, settings.alpha)
+    held_out_data = MaskedLMData(_encode(held_out_lines, tokenizer), tokenizer, settings.sequence_length)
+    held_out = [
+        (language, batch._asdict())
+        for language, batch in held_out_data.held_out_batches(settings.batch_size, HELD_OUT_SEED)
+    ]
+    labels = np.concatenate([batch["labels"].ravel() for _, batch in held_out])
+    unigram_loss, unigram_entropy = unigram_losses(data.languages, labels[labels != IGNORE_INDEX], len(tokenizer))
+
+    model = RemBertForMaskedLM(config, seed=settings.seed)
+    tokens = sum(len(line) for language in data.languages for line in language.lines)
+    say(
+        f"{len(data.languages)} languages, {tokens:,} tokens of {len(tokenizer):,} kinds; "
+        f"{model.num_parameters():,} parameters, {sum(np.prod(s) for s in model.head_shapes(config).values()):,} "
+        "of them in the output head"
+    )
+
+    def evaluate() -> dict[str, float]:
+        return {f"held_out_loss_{name}": loss for name, loss in held_out_losses(model, held_out).items()}
+
+    train(
+        model,
+        lambda step: data.batch(settings.batch_size, settings.seed, step)._asdict(),
+        schedule,
+        folder,
+        evaluate=evaluate,
+        dropout_seed=settings.seed if settings.dropout else None,
+        title="pre-training",
+    )
+
+    losses = held_out_losses(model, held_out)
+    overall = losses.pop("all")
+    model.save_pretrained(folder.path)
+    tokenizer.save_pretrained(folder.path)
+    _draw_loss_curve(folder, unigram_loss, unigram_entropy)
+    say(
+        f"held-out loss {overall:.3f} nats per masked token "
+        f"({', '.join(f'{name} {loss:.3f}' for name, loss in losses.items())})"
+    )
+    say(
+        f"without context, on the same {int((labels != IGNORE_INDEX).sum()):,} tokens: training frequencies score "
+        f"{unigram_loss:.3f}, the tokens' own entropy is {unigram_entropy:.3f}"
+    )
+    say(f"model, tokenizer, metrics.jsonl and loss.png are in {folder.path}")
+    return PretrainResult(model, tokenizer, overall, losses, unigram_loss, unigram_entropy)
+
+
+def held_out_losses(model: RemBertForMaskedLM, batches: list[tuple[str, dict[str, Any]]]) -> dict[str, float]:
+    """Mean loss per masked token: by language, and over "all" tokens."""
+    total: dict[str, float] = {}
+    count: dict[str, int] = {}
+    for language, batch in batches:
+        masked = int((batch["labels"] != IGNORE_INDEX).sum())
+        loss = model.loss(**batch) * masked
+        for name in (language, "all"):
+            total[name] = total.get(name, 0.0) + loss
+            count[name] = count.get(name, 0) + masked
+    return {name: total[name] / max(1, count[name]) for name in total}
+
+
+def _with_generated_corpus(settings: PretrainSettings, say: Callable[[str], None]) -> PretrainSettings:
+    """The same settings with minirembert's own corpus, written beside the output folder."""
+    from minirembert.corpus import write_corpus
+
+    folder = Path(f"{settings.out.rstrip('/')}-corpus")
+    say(f"no corpus given: writing {GENERATED_SENTENCES:,} generated sentences for each language to {folder}")
+    write_corpus(folder, GENERATED_SENTENCES, seed=0)
+    train, validation = (sorted(str(path) for path in (folder / split).glob("*.txt")) for split in ("train", "validation"))
+    return replace(settings, corpus=tuple(train), held_out=tuple(validation))
+
+
+Lines = dict[str, list[str]]
+
+
+def _read_corpus(settings: PretrainSettings) -> tuple[Lines, Lines]:
+    """Language -> lines, for training and held out."""
+    lines = _read_files(settings.corpus)
+    if settings.held_out:
+        return lines, _read_files(settings.held_out)
+    every = settings.held_out_every
+    for name, of_language in lines.items():
+        if len(of_language) < every:
+            raise ValueError(
+                f"{name} has {len(of_language)} lines, too few to hold out every {every}th; "
+                "give more text, or held-out files"
+            )
+    # By line number: where the files are parallel, a held-out sentence is held out in every language.
+    held_out = {name: of_language[every - 1 :: every] for name, of_language in lines.items()}
+    kept = {name: [line for i, line in enumerate(ls) if i % every != every - 1] for name, ls in lines.items()}
+    return kept, held_out
+
+
+def _read_files(files: tuple[str, ...]) -> Lines:
+    paths = [Path(file) for file in files]
+    return {name: read_lines(path) for name, path in zip(language_names(paths), paths, strict=True)}
+
+
+def _encode(lines: Lines, tokenizer: RemBertTokenizer) -> list[Language]:
+    languages = []
+    for name, of_language in lines.items():
+        encoded = tokenizer(of_language, add_special_tokens=False)["input_ids"]
+        encoded = [ids for ids in encoded if ids]
+        if not encoded:
+            raise ValueError(f"{name} has no text that the tokenizer can read")
+        languages.append(Language(name, encoded))
+    return languages
+
+
+def _identity(settings: PretrainSettings) -> dict[str, Any]:
+    """What makes two runs the same run: every setting that changes the result, and the content of the files."""
+    identity = asdict(settings)
+    for name in ("out", "checkpoint_every", "evaluate_every"):
+        del identity[name]
+    files = (*settings.corpus, *settings.held_out)
+    identity["content"] = {Path(file).name: hashlib.sha256(Path(file).read_bytes()).hexdigest() for file in files}
+    identity["corpus"] = [Path(file).name for file in settings.corpus]
+    identity["held_out"] = [Path(file).name for file in settings.held_out]
+    return {"task": "pretrain", **json.loads(json.dumps(identity))}
+
+
+def _tokenizer(settings: PretrainSettings, folder: Path, say: Callable[[str], None]) -> RemBertTokenizer:
+    from minirembert.tokenization.training import train_tokenizer
+
+    if settings.tokenizer is not None:
+        return RemBertTokenizer.from_pretrained(settings.tokenizer)
+    trained = folder / "tokenizer"
+    if not (trained / "sentencepiece.model").is_file():
+        say(f"training a tokenizer of {settings.vocab_size:,} pieces")
+        train_tokenizer([Path(file) for file in settings.corpus], settings.vocab_size, trained)
+    return RemBertTokenizer.from_pretrained(trained)
+
+
+def _config(settings: PretrainSettings, tokenizer: RemBertTokenizer) -> RemBertConfig:
+    return RemBertConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=settings.hidden_size,
+        num_hidden_layers=settings.num_hidden_layers,
+        num_attention_heads=settings.num_attention_heads,
+        intermediate_size=settings.intermediate_size,
+        input_embedding_size=settings.input_embedding_size,
+        output_embedding_size=settings.output_embedding_size,
+        hidden_dropout_prob=settings.dropout,
+        attention_probs_dropout_prob=settings.dropout,
+        max_position_embeddings=settings.sequence_length,
+        pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=tokenizer.cls_token_id,
+        eos_token_id=tokenizer.sep_token_id,
+    )
+
+
+def _draw_loss_curve(folder: RunFolder, unigram_loss: float, unigram_entropy: float) -> None:
+    from minirembert.figures import loss_curve
+
+    loss_curve(folder.metrics(), unigram_loss, unigram_entropy, folder.path / "loss.png")

@@ -1,0 +1,126 @@
+"""A run on disk, made so that a kill at any moment costs at most the steps since the last checkpoint.
+
+    OUT/run.json                        the settings; a folder belongs to one run
+    OUT/checkpoints/step-000200/        weights, optimizer state, step: appears whole, by a rename
+    OUT/metrics.jsonl                   one line a record; lines after the checkpoint are dropped on resume
+    OUT/model.safetensors, config.json, ...     the result, at the end
+"""
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, Any
+
+from minirembert.checkpoint import load_weights, save_weights
+from minirembert.files import atomic_folder, write_text_atomically
+from minirembert.ops.array import Array
+from minirembert.training.optimizer import AdamW
+
+
+class RunFolder:
+    """The folder of one run. Raises FileExistsError if `path` holds anything but this very run, BlockingIOError while
+    another process works on it."""
+
+    def __init__(self, path: Path, settings: Mapping[str, Any]) -> None:
+        self.path = path
+        self.metrics_path = path / "metrics.jsonl"
+        self._checkpoints = path / "checkpoints"
+        run_file = path / "run.json"
+        text = json.dumps(settings, indent=2, sort_keys=True, default=str) + "\n"
+        if run_file.is_file():
+            self._require_same(run_file, json.loads(text))
+        elif path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise FileExistsError(f"{path} exists and is not a run of minirembert: choose another output folder")
+        else:
+            path.mkdir(parents=True, exist_ok=True)
+            write_text_atomically(run_file, text)
+        self._lock = _lock(path)
+        for leftover in [*path.glob(".*.tmp"), *self._checkpoints.glob(".*.tmp")]:  # of a run that was killed
+            shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+
+    def _require_same(self, run_file: Path, settings: dict[str, Any]) -> None:
+        stored = json.loads(run_file.read_text(encoding="utf-8"))
+        for key in sorted({*settings, *stored}):
+            if settings.get(key) != stored.get(key):
+                raise FileExistsError(
+                    f"{self.path} holds another run: its {key} is {_short(stored.get(key))}, "
+                    f"this one's is {_short(settings.get(key))}; choose another output folder"
+                )
+
+    # --- checkpoints --------------------------------------------------------------------------------------------
+
+    def latest_step(self) -> int:
+        """The number of steps in the newest complete checkpoint; 0 without one."""
+        return max((int(folder.name.removeprefix("step-")) for folder in self._complete()), default=0)
+
+    def save(self, parameters: Mapping[str, Array], optimizer: AdamW) -> None:
+        """A checkpoint after `optimizer.step_count` steps; older ones go once it stands."""
+        folder = self._checkpoints / f"step-{optimizer.step_count:06d}"
+        if folder.exists():
+            return
+        with atomic_folder(folder) as temporary:
+            save_weights(parameters, temporary / "model.safetensors")
+            save_weights(optimizer.state(), temporary / "optimizer.safetensors")
+        for old in self._complete():
+            if old != folder:
+                shutil.rmtree(old)
+
+    def restore(self, parameters: Mapping[str, Array], optimizer: AdamW) -> int:
+        """Loads the newest checkpoint into both, and forgets metrics written after it. Returns its step, or 0."""
+        step = self.latest_step()
+        if step:
+            folder = self._checkpoints / f"step-{step:06d}"
+            for target, file in ((parameters, "model.safetensors"), (optimizer.state(), "optimizer.safetensors")):
+                dtype = next(iter(target.values())).dtype
+                found, _ = load_weights(folder / file, {name: array.shape for name, array in target.items()}, dtype)
+                missing = [name for name in target if name not in found]
+                if missing:
+                    raise ValueError(f"{folder / file} lacks {missing[0]}: delete {folder} to start over")
+                for name, array in found.items():
+                    target[name][...] = array
+            optimizer.step_count = step
+        kept = [json.dumps(record) + "\n" for record in self.metrics() if record["step"] <= step]
+        write_text_atomically(self.metrics_path, "".join(kept))
+        return step
+
+    def _complete(self) -> list[Path]:
+        return [folder for folder in self._checkpoints.glob("step-*") if folder.is_dir()]
+
+    # --- results and metrics ------------------------------------------------------------------------------------------------
+
+    def write_json(self, name: str, values: Any) -> None:
+        """Writes OUT/name, whole or not at all."""
+        write_text_atomically(self.path / name, json.dumps(values, indent=2, ensure_ascii=False) + "\n")
+
+    def record(self, **values: Any) -> None:
+        """Appends one line to metrics.jsonl."""
+        with self.metrics_path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(values) + "\n")
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """Every whole line of metrics.jsonl; a kill may have left half of one at the end."""
+        if not self.metrics_path.is_file():
+            return []
+        lines = self.metrics_path.read_text(encoding="utf-8").split("\n")
+        return [json.loads(line) for line in lines[:-1]]
+
+
+def _lock(path: Path) -> IO[str] | None:
+    """Holds `path` for this process, until the returned file is closed. Raises BlockingIOError if another one has it."""
+    try:
+        import fcntl
+    except ImportError:  # Windows has no such lock
+        return None
+    file = (path / ".lock").open("w")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        file.close()
+        raise BlockingIOError(f"another process is training in {path}") from error
+    return file
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else text[:57] + "..."
