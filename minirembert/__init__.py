@@ -18,7 +18,7 @@ if TYPE_CHECKING:
         RemBertForSequenceClassification,
         RemBertForTokenClassification,
     )
-    from minirembert.tokenization.sentencepiece import RemBertTokenizer
+    from minirembert.tokenization.tokenizer import RemBertTokenizer
 
 __version__ = "0.1.0"
 
@@ -30,7 +30,7 @@ _HOMES = {
     "RemBertForQuestionAnswering": "minirembert.model.tasks",
     "RemBertForSequenceClassification": "minirembert.model.tasks",
     "RemBertForTokenClassification": "minirembert.model.tasks",
-    "RemBertTokenizer": "minirembert.tokenization.sentencepiece",
+    "RemBertTokenizer": "minirembert.tokenization.tokenizer",
 }
 
 __all__ = [

@@ -18,7 +18,9 @@ class Command(NamedTuple):
 
 
 def _tokenizer_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--corpus", nargs="+", type=Path, required=True, metavar="FILE", help="text files, one language each")
+    parser.add_argument(
+        "--corpus", nargs="+", type=Path, required=True, metavar="FILE", help="text files, one language each"
+    )
     parser.add_argument("--vocab-size", type=int, default=4000, metavar="N", help="number of pieces (default: 4000)")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the tokenizer")
 
@@ -31,7 +33,9 @@ def _tokenizer(arguments: argparse.Namespace) -> None:
 
 
 def _corpus_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for train/, validation/ and test/")
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="folder for train/, validation/ and test/"
+    )
     parser.add_argument("--sentences", type=int, default=10_000, metavar="N", help="for each language (default: 10000)")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="another seed, other sentences (default: 0)")
     parser.add_argument("--parallel", action="store_true", help="line n says the same in every language")
@@ -94,8 +98,12 @@ def _fill_mask(arguments: argparse.Namespace) -> None:
 def _embed_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", type=Path, required=True, metavar="DIR", help="folder that `pretrain` wrote")
     parser.add_argument("--layer", type=int, default=-1, metavar="N", help="0: embedding; -1: last (default: -1)")
-    parser.add_argument("--file", type=Path, metavar="FILE", help="text file, one sentence a line, instead of sentences")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="write an .npy file (N, H) instead of printing JSON lines")
+    parser.add_argument(
+        "--file", type=Path, metavar="FILE", help="text file, one sentence a line, instead of sentences"
+    )
+    parser.add_argument(
+        "--out", type=Path, metavar="FILE", help="write an .npy file (N, H) instead of printing JSON lines"
+    )
     parser.add_argument("text", nargs="*", help="sentences")
 
 
@@ -127,7 +135,9 @@ def _embed(arguments: argparse.Namespace) -> None:
 
 
 def _tour_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--out", type=Path, default=Path("tour"), metavar="DIR", help="folder of the tour (default: tour)")
+    parser.add_argument(
+        "--out", type=Path, default=Path("tour"), metavar="DIR", help="folder of the tour (default: tour)"
+    )
 
 
 def _tour(arguments: argparse.Namespace) -> None:

@@ -48,7 +48,7 @@ class RemBertConfig:
         num_labels = values.pop("num_labels", None)
         values.pop("label2id", None)  # derived from id2label
         for name, f in known.items():
-            default = f.default_factory() if callable(f.default_factory) else f.default  # type: ignore[misc]
+            default = f.default_factory() if callable(f.default_factory) else f.default
             setattr(self, name, values.pop(name, default))
         self.extra = {**self.extra, **values}
         self.id2label = {int(i): str(label) for i, label in self.id2label.items()}

@@ -14,10 +14,12 @@ def atomic_file(path: Path) -> Iterator[Path]:
     try:
         yield temporary
         _sync(temporary)
-        os.replace(temporary, path)
+        temporary.replace(path)
         _sync(path.parent)
     except OSError as error:
-        raise OSError(f"could not write {path}: {error.strerror or error}; what stood there before is unchanged") from error
+        raise OSError(
+            f"could not write {path}: {error.strerror or error}; what stood there before is unchanged"
+        ) from error
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -34,7 +36,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         yield temporary
         for file in temporary.iterdir():
             _sync(file)
-        os.replace(temporary, path)
+        temporary.replace(path)
         _sync(path.parent)
     except OSError as error:
         raise OSError(f"could not write {path}: {error.strerror or error}; nothing was left there") from error

@@ -1,8 +1,8 @@
 """Using a trained model: filling masks and turning sentences into vectors.
 
-    model = RemBertForMaskedLM.from_pretrained("model"); tokenizer = RemBertTokenizer.from_pretrained("model")
-    fill_mask(model, tokenizer, "The cat drinks [MASK].")
-    embed(RemBertModel.from_pretrained("model"), tokenizer, ["The cat sleeps.", "El gato duerme."])
+model = RemBertForMaskedLM.from_pretrained("model"); tokenizer = RemBertTokenizer.from_pretrained("model")
+fill_mask(model, tokenizer, "The cat drinks [MASK].")
+embed(RemBertModel.from_pretrained("model"), tokenizer, ["The cat sleeps.", "El gato duerme."])
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from minirembert.model.base import RemBertModel
 from minirembert.model.tasks import RemBertForMaskedLM
 from minirembert.ops.array import Array
 from minirembert.ops.softmax import softmax
-from minirembert.tokenization.sentencepiece import RemBertTokenizer
+from minirembert.tokenization.tokenizer import RemBertTokenizer
 
 
 class Guess(NamedTuple):
@@ -24,9 +24,7 @@ class Guess(NamedTuple):
     text: str  # the sentence with this guess in this mask's place, the other masks left as they are
 
 
-def fill_mask(
-    model: RemBertForMaskedLM, tokenizer: RemBertTokenizer, text: str, top: int = 5
-) -> list[list[Guess]]:
+def fill_mask(model: RemBertForMaskedLM, tokenizer: RemBertTokenizer, text: str, top: int = 5) -> list[list[Guess]]:
     """The `top` most probable pieces for each mask in `text`, in order. Raises ValueError if `text` has no mask."""
     if top < 1:
         raise ValueError(f"top must be at least 1, got {top}")
@@ -40,7 +38,7 @@ def fill_mask(
     guesses = []
     for mask, row in zip(masks, probabilities, strict=True):
         best = np.argsort(-row, kind="stable")[:top]
-        guesses.append([Guess(*_filled(tokenizer, ids, mask, int(piece), float(row[piece]))) for piece in best])
+        guesses.append([Guess(*_filled(tokenizer, ids, int(mask), int(piece), float(row[piece]))) for piece in best])
     return guesses
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from minirembert.data.text import read_lines
 from minirembert.ops.losses import IGNORE_INDEX
-from minirembert.tokenization.sentencepiece import RemBertTokenizer
+from minirembert.tokenization.tokenizer import RemBertTokenizer
 
 NO_WORD = "_"  # CoNLL-U's empty field
 
@@ -123,23 +123,18 @@ def encode_tagged(
     sentences: Sequence[TaggedSentence], tokenizer: RemBertTokenizer, label2id: Mapping[str, int], max_length: int
 ) -> dict[str, Any]:
     """Keyword arguments of `RemBertForTokenClassification`, as one batch: the tag stands at the first piece of its word."""
-    rows, labels = [], []
-    for sentence in sentences:
-        ids, row_labels = [tokenizer.cls_token_id], [IGNORE_INDEX]
-        pieces, word_of = tokenizer.encode_words(list(sentence.words))
-        for position, (piece, word) in enumerate(zip(pieces, word_of, strict=True)):
-            first = position == 0 or word_of[position - 1] != word
-            ids.append(piece)
-            row_labels.append(label2id.get(sentence.tags[word], IGNORE_INDEX) if first else IGNORE_INDEX)
-        rows.append([*ids[: max_length - 1], tokenizer.sep_token_id])
-        labels.append([*row_labels[: max_length - 1], IGNORE_INDEX])
-    length = max(map(len, rows))
-    return {
-        "input_ids": _padded(rows, length, tokenizer.pad_token_id),
-        "attention_mask": _padded([[1] * len(row) for row in rows], length, 0),
-        "labels": _padded(labels, length, IGNORE_INDEX),
-    }
-
-
-def _padded(rows: list[list[int]], length: int, value: int) -> np.ndarray:
-    return np.array([row + [value] * (length - len(row)) for row in rows], np.int64)
+    encoding = tokenizer(
+        [list(sentence.words) for sentence in sentences],
+        is_split_into_words=True,
+        padding=True,
+        truncation=True,
+        max_length=max_length,
+        return_tensors="np",
+    )
+    labels = np.full_like(encoding["input_ids"], IGNORE_INDEX)
+    for row, sentence in enumerate(sentences):
+        words = encoding.word_ids(row)
+        for position, word in enumerate(words):
+            if word is not None and word != words[position - 1]:
+                labels[row, position] = label2id.get(sentence.tags[word], IGNORE_INDEX)
+    return {**encoding, "labels": labels}

@@ -16,7 +16,9 @@ def read_lines(path: Path) -> list[str]:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        raise ValueError(f"{path} is not UTF-8: byte {error.start} (line {line}) is 0x{content[error.start]:02x}") from error
+        raise ValueError(
+            f"{path} is not UTF-8: byte {error.start} (line {line}) is 0x{content[error.start]:02x}"
+        ) from error
     # Not str.splitlines(): it also breaks at form feeds and other characters that may stand inside a sentence.
     lines = [line.strip() for line in text.split("\n")]
     lines = [line for line in lines if line]

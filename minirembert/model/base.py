@@ -29,6 +29,8 @@ class RemBertPreTrainedModel:
     base_prefix: ClassVar[str] = BASE_PREFIX
     has_pooler: ClassVar[bool] = False
 
+    parameters: dict[str, Array]
+
     def __init__(self, config: RemBertConfig, *, dtype: str = "float32", seed: int = 0) -> None:
         """A freshly initialised model: N(0, initializer_range) weights, zero biases, identity LayerNorms."""
         self._prepare(config, dtype)
@@ -42,9 +44,8 @@ class RemBertPreTrainedModel:
         self.config = config
         self.dtype = np.dtype(dtype)
         self.ops = OPS
-        self.parameters: dict[str, Array] = {}
 
-    # --- parameters ---------------------------------------------------------------------------------------------
+    # --- parameters -----------------------------------------------------------------------------------------------
 
     @classmethod
     def head_shapes(cls, config: RemBertConfig) -> dict[str, tuple[int, ...]]:
@@ -71,7 +72,7 @@ class RemBertPreTrainedModel:
             weight[self.config.pad_token_id] = 0
         return weight
 
-    # --- running ------------------------------------------------------------------------------------------------
+    # --- running --------------------------------------------------------------------------------------------------
 
     def __call__(self, input_ids: Any = None, attention_mask: Any = None, **inputs: Any) -> Any:
         """Runs the model without dropout. See the class for its inputs and outputs; shapes are (batch, sequence)."""
@@ -113,7 +114,7 @@ class RemBertPreTrainedModel:
             output.pooler_output = pooler(run, p, output.last_hidden_state)
         return output
 
-    # --- files --------------------------------------------------------------------------------------------------
+    # --- files ----------------------------------------------------------------------------------------------------
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Writes config.json and model.safetensors into `folder`; each replaces its predecessor whole, or not at all."""
@@ -177,5 +178,3 @@ class RemBertModel(RemBertPreTrainedModel):
 
     def forward(self, run: ForwardPass, for_loss_only: bool = False, **inputs: Any) -> BaseModelOutput:
         return self.encode(run, **inputs)
-
-

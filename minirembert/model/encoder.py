@@ -27,9 +27,7 @@ def encoder_shapes(config: RemBertConfig) -> dict[str, tuple[int, ...]]:
 def encoder(run: ForwardPass, p: Parameters, inputs: Inputs) -> BaseModelOutput:
     """ids -> hidden states (B, S, H). `hidden_states` has L + 1 entries: the embedding's, then each block's."""
     config = run.config
-    x = factorized_embedding(
-        run, p, inputs.input_ids, inputs.token_type_ids, inputs.position_ids, inputs.inputs_embeds
-    )
+    x = factorized_embedding(run, p, inputs.input_ids, inputs.token_type_ids, inputs.position_ids, inputs.inputs_embeds)
     hidden_states, attentions = [x], []
     for n in range(config.num_hidden_layers):
         layer = p.at(f"encoder.layer.{n}")

@@ -104,7 +104,9 @@ class RemBertForMultipleChoice(RemBertPreTrainedModel):
                 continue
             array = np.asarray(inputs[name])
             if array.ndim != 2 + kept_axes:
-                raise ValueError(f"{name} must have {2 + kept_axes} axes, (batch, choice, ...), got shape {array.shape}")
+                raise ValueError(
+                    f"{name} must have {2 + kept_axes} axes, (batch, choice, ...), got shape {array.shape}"
+                )
             choices = array.shape[1]
             inputs[name] = array.reshape(-1, *array.shape[2:])
         base = self.encode(run, **inputs)

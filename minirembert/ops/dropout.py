@@ -20,9 +20,7 @@ class DropoutSaved(NamedTuple):
     seed: int
 
 
-def dropout(
-    x: Float[Array, "*shape"], drop_prob: float, seed: int
-) -> tuple[Float[Array, "*shape"], DropoutSaved]:
+def dropout(x: Float[Array, "*shape"], drop_prob: float, seed: int) -> tuple[Float[Array, "*shape"], DropoutSaved]:
     """x with a share `drop_prob` of its elements zeroed. Raises ValueError unless 0 <= drop_prob < 1."""
     check_drop_prob(drop_prob)
     y = x * keep_mask(x.shape, drop_prob, seed).astype(x.dtype, copy=False)

@@ -44,9 +44,7 @@ def embedding(
     return y, EmbeddingSaved(ids, weight.shape[0], padding_idx)
 
 
-def embedding_backward(
-    dy: Float[Array, "*batch E"], saved: EmbeddingSaved
-) -> tuple[Float[Array, "V E"]]:
+def embedding_backward(dy: Float[Array, "*batch E"], saved: EmbeddingSaved) -> tuple[Float[Array, "V E"]]:
     """dweight (V, E): dense, zero in rows that were not read and in row `padding_idx`."""
     width = dy.shape[-1]
     dweight = np.zeros((saved.rows, width), dy.dtype)

@@ -69,9 +69,7 @@ class PairSaved(NamedTuple):
     target: Float[Array, "*shape"]
 
 
-def mse(
-    x: Float[Array, "*shape"], target: Float[Array, "*shape"]
-) -> tuple[Float[Array, ""], PairSaved]:
+def mse(x: Float[Array, "*shape"], target: Float[Array, "*shape"]) -> tuple[Float[Array, ""], PairSaved]:
     """Mean squared error. Raises ValueError unless both have the same shape."""
     _same_shape("mse", x, target)
     difference = x - target
@@ -84,9 +82,7 @@ def mse_backward(dy: Float[Array, ""], saved: PairSaved) -> tuple[Float[Array, "
     return ((x - target) * (2 * dy / x.size),)
 
 
-def bce_with_logits(
-    x: Float[Array, "*shape"], target: Float[Array, "*shape"]
-) -> tuple[Float[Array, ""], PairSaved]:
+def bce_with_logits(x: Float[Array, "*shape"], target: Float[Array, "*shape"]) -> tuple[Float[Array, ""], PairSaved]:
     """Mean binary cross-entropy of the probabilities sigmoid(x). Raises ValueError unless the shapes are equal."""
     _same_shape("bce_with_logits", x, target)
     return np.asarray((np.logaddexp(0, x) - target * x).mean()), PairSaved(x, target)

@@ -73,9 +73,7 @@ class SelectRowsSaved(NamedTuple):
     x_shape: tuple[int, ...]
 
 
-def select_rows(
-    x: Float[Array, "*batch H"], rows: Integer[Array, " N"]
-) -> tuple[Float[Array, "N H"], SelectRowsSaved]:
+def select_rows(x: Float[Array, "*batch H"], rows: Integer[Array, " N"]) -> tuple[Float[Array, "N H"], SelectRowsSaved]:
     """Rows of x, counted through its flattened leading axes. Raises IndexError for a row that x does not have."""
     return x.reshape(-1, x.shape[-1])[rows], SelectRowsSaved(rows, x.shape)
 
@@ -92,16 +90,12 @@ class SelectFeatureSaved(NamedTuple):
     width: int
 
 
-def select_feature(
-    x: Float[Array, "*batch C"], feature: int
-) -> tuple[Float[Array, "*batch"], SelectFeatureSaved]:
+def select_feature(x: Float[Array, "*batch C"], feature: int) -> tuple[Float[Array, "*batch"], SelectFeatureSaved]:
     """x[..., feature]."""
     return x[..., feature].copy(), SelectFeatureSaved(feature, x.shape[-1])
 
 
-def select_feature_backward(
-    dy: Float[Array, "*batch"], saved: SelectFeatureSaved
-) -> tuple[Float[Array, "*batch C"]]:
+def select_feature_backward(dy: Float[Array, "*batch"], saved: SelectFeatureSaved) -> tuple[Float[Array, "*batch C"]]:
     """dx."""
     dx = np.zeros((*dy.shape, saved.width), dy.dtype)
     dx[..., saved.feature] = dy

@@ -13,9 +13,10 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+from minirembert.tokenization.tokenizer import RemBertTokenizer
 
 from minirembert.checkpoint import WEIGHTS_FILE, read_header
 from minirembert.config import RemBertConfig
@@ -33,7 +34,6 @@ from minirembert.model.base import RemBertPreTrainedModel
 from minirembert.model.tasks import RemBertForSequenceClassification, RemBertForTokenClassification
 from minirembert.ops.losses import IGNORE_INDEX
 from minirembert.settings import option
-from minirembert.tokenization.sentencepiece import RemBertTokenizer
 from minirembert.training.loop import Schedule, train
 from minirembert.training.run_folder import RunFolder
 
@@ -93,7 +93,7 @@ def finetune(settings: FinetuneSettings, say: Callable[[str], None] = print) -> 
     Resumes like `pretrain`. Raises ValueError or OSError for input that cannot be used, FileExistsError for an output
     folder that holds something else, and `Interrupted` when asked to stop.
     """
-    task = _Tagging() if Path(settings.train).suffix == ".conllu" else _Classification()
+    task = TAGGING if Path(settings.train).suffix == ".conllu" else CLASSIFICATION
     examples = task.read(Path(settings.train))
     names = language_names([Path(file) for file in settings.evaluate])
     evaluation = {name: task.read(Path(file)) for name, file in zip(names, settings.evaluate, strict=True)}
@@ -107,7 +107,9 @@ def finetune(settings: FinetuneSettings, say: Callable[[str], None] = print) -> 
     config.id2label, config.problem_type = id2label, task.problem_type
     discarded = discarded_parameters(Path(settings.model))
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that the old head is unused and the new one is fresh is said below, with sizes
+        warnings.simplefilter(
+            "ignore"
+        )  # that the old head is unused and the new one is fresh is said below, with sizes
         model = task.model_class.from_pretrained(settings.model, config=config, seed=settings.seed)
     fresh = sum(model.parameters[name].size for name in model.head_shapes(config))
     say(
@@ -186,45 +188,47 @@ def _accuracy(
     return total, right / total
 
 
-class _Classification:
-    model_class: type[RemBertPreTrainedModel] = RemBertForSequenceClassification
-    problem_type: str | None = "single_label_classification"
-    read = staticmethod(read_sentences)
-    encode = staticmethod(encode_sentences)
+class _Task(NamedTuple):
+    """What differs between the two kinds of fine-tuning."""
 
-    @staticmethod
-    def labels(example: Sentence) -> tuple[str, ...]:
-        return (example.label,)
-
-    @staticmethod
-    def baselines(train: Sequence[Sentence], test: Sequence[Sentence]) -> tuple[float, None]:
-        ((most_frequent, _),) = Counter(example.label for example in train).most_common(1)
-        return sum(example.label == most_frequent for example in test) / len(test), None
+    model_class: type[RemBertPreTrainedModel]
+    problem_type: str | None
+    read: Callable[[Path], Sequence[Any]]
+    labels: Callable[[Any], Sequence[str]]  # of one example
+    encode: Callable[..., dict[str, Any]]
+    baselines: Callable[[Sequence[Any], Sequence[Any]], tuple[float, float | None]]
 
 
-class _Tagging:
-    model_class: type[RemBertPreTrainedModel] = RemBertForTokenClassification
-    problem_type: str | None = None
-    read = staticmethod(read_conllu)
-    encode = staticmethod(encode_tagged)
+def _sentence_baselines(train: Sequence[Sentence], test: Sequence[Sentence]) -> tuple[float, None]:
+    ((most_frequent, _),) = Counter(example.label for example in train).most_common(1)
+    return sum(example.label == most_frequent for example in test) / len(test), None
 
-    @staticmethod
-    def labels(example: TaggedSentence) -> tuple[str, ...]:
-        return example.tags
 
-    @staticmethod
-    def baselines(train: Sequence[TaggedSentence], test: Sequence[TaggedSentence]) -> tuple[float, float]:
-        of_word: dict[str, Counter[str]] = {}
-        overall: Counter[str] = Counter()
-        for sentence in train:
-            overall.update(sentence.tags)
-            for word, tag in zip(sentence.words, sentence.tags, strict=True):
-                of_word.setdefault(word, Counter())[tag] += 1
-        ((most_frequent, _),) = overall.most_common(1)
-        lookup = {word: tags.most_common(1)[0][0] for word, tags in of_word.items()}
-        pairs = [pair for sentence in test for pair in zip(sentence.words, sentence.tags, strict=True)]
-        majority = sum(tag == most_frequent for _, tag in pairs) / len(pairs)
-        return majority, sum(tag == lookup.get(word, most_frequent) for word, tag in pairs) / len(pairs)
+def _tag_baselines(train: Sequence[TaggedSentence], test: Sequence[TaggedSentence]) -> tuple[float, float]:
+    of_word: dict[str, Counter[str]] = {}
+    overall: Counter[str] = Counter()
+    for sentence in train:
+        overall.update(sentence.tags)
+        for word, tag in zip(sentence.words, sentence.tags, strict=True):
+            of_word.setdefault(word, Counter())[tag] += 1
+    ((most_frequent, _),) = overall.most_common(1)
+    lookup = {word: tags.most_common(1)[0][0] for word, tags in of_word.items()}
+    pairs = [pair for sentence in test for pair in zip(sentence.words, sentence.tags, strict=True)]
+    majority = sum(tag == most_frequent for _, tag in pairs) / len(pairs)
+    return majority, sum(tag == lookup.get(word, most_frequent) for word, tag in pairs) / len(pairs)
+
+
+CLASSIFICATION = _Task(
+    RemBertForSequenceClassification,
+    "single_label_classification",
+    read_sentences,
+    lambda example: (example.label,),
+    encode_sentences,
+    _sentence_baselines,
+)
+TAGGING = _Task(
+    RemBertForTokenClassification, None, read_conllu, lambda example: example.tags, encode_tagged, _tag_baselines
+)
 
 
 def _identity(settings: FinetuneSettings) -> Mapping[str, Any]:

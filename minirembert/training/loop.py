@@ -101,7 +101,7 @@ def _stop_requests() -> Iterator[Callable[[], bool]]:
         signal.signal(number, previous[number])
         print("\nfinishing this step and saving; once more to stop at once", file=sys.stderr)
 
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (int(signal.SIGINT), int(signal.SIGTERM)):
         try:
             previous[number] = signal.signal(number, note)
         except ValueError:  # not the main thread: signals are somebody else's

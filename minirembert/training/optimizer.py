@@ -37,9 +37,11 @@ class AdamW:
         self.step_count += 1
         for name, parameter in self.parameters.items():
             decay = self.weight_decay if parameter.ndim > 1 else 0.0
-            rows = [array.reshape(len(array), -1) for array in (parameter, gradients[name], self.m[name], self.v[name])]
-            for block in row_blocks(len(parameter), rows[0].itemsize * rows[0].shape[1]):
-                self._update(*(array[block] for array in rows), learning_rate, decay)
+            p, g, m, v = (
+                array.reshape(len(array), -1) for array in (parameter, gradients[name], self.m[name], self.v[name])
+            )
+            for block in row_blocks(len(p), p.itemsize * p.shape[1]):
+                self._update(p[block], g[block], m[block], v[block], learning_rate, decay)
 
     def _update(self, p: Array, g: Array, m: Array, v: Array, learning_rate: float, decay: float) -> None:
         b1, b2 = self.betas

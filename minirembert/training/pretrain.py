@@ -1,7 +1,7 @@
 """Pre-training: text files in, a masked language model out.
 
-    from minirembert.training.pretrain import PretrainSettings, pretrain
-    pretrain(PretrainSettings(out="model", corpus=("en.txt", "zh.txt"), steps=1000))
+from minirembert.training.pretrain import PretrainSettings, pretrain
+pretrain(PretrainSettings(out="model", corpus=("en.txt", "zh.txt"), steps=1000))
 """
 
 import hashlib
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from minirembert.tokenization.tokenizer import RemBertTokenizer
 
 from minirembert.config import RemBertConfig
 from minirembert.data.masked_lm import Language, MaskedLMData, unigram_losses
@@ -19,7 +20,6 @@ from minirembert.data.text import language_names, read_lines
 from minirembert.model.tasks import RemBertForMaskedLM
 from minirembert.ops.losses import IGNORE_INDEX
 from minirembert.settings import option
-from minirembert.tokenization.sentencepiece import RemBertTokenizer
 from minirembert.training.loop import Schedule, train
 from minirembert.training.run_folder import RunFolder
 
@@ -92,10 +92,12 @@ def pretrain(settings: PretrainSettings, say: Callable[[str], None] = print) -> 
     `Interrupted` when asked to stop.
     """
     schedule = settings.schedule  # complains before any work is done
-    if not settings.corpus:
-        settings = _with_generated_corpus(settings, say)
-    train_lines, held_out_lines = _read_corpus(settings)
+    lines = _read_corpus(settings) if settings.corpus else None
     folder = RunFolder(Path(settings.out), _identity(settings))
+    if lines is None:
+        settings = _with_generated_corpus(settings, folder.path / "corpus", say)
+        lines = _read_corpus(settings)
+    train_lines, held_out_lines = lines
     tokenizer = _tokenizer(settings, folder.path, say)
     config = _config(settings, tokenizer)
 
@@ -159,15 +161,14 @@ def held_out_losses(model: RemBertForMaskedLM, batches: list[tuple[str, dict[str
     return {name: total[name] / max(1, count[name]) for name in total}
 
 
-def _with_generated_corpus(settings: PretrainSettings, say: Callable[[str], None]) -> PretrainSettings:
-    """The same settings with minirembert's own corpus, written beside the output folder."""
+def _with_generated_corpus(settings: PretrainSettings, folder: Path, say: Callable[[str], None]) -> PretrainSettings:
+    """The same settings with minirembert's own corpus, written to `folder`."""
     from minirembert.corpus import write_corpus
 
-    folder = Path(f"{settings.out.rstrip('/')}-corpus")
-    say(f"no corpus given: writing {GENERATED_SENTENCES:,} generated sentences for each language to {folder}")
+    say(f"no corpus given: {GENERATED_SENTENCES:,} generated sentences in each language go to {folder}")
     write_corpus(folder, GENERATED_SENTENCES, seed=0)
-    train, validation = (sorted(str(path) for path in (folder / split).glob("*.txt")) for split in ("train", "validation"))
-    return replace(settings, corpus=tuple(train), held_out=tuple(validation))
+    train, held_out = (sorted(map(str, (folder / split).glob("*.txt"))) for split in ("train", "validation"))
+    return replace(settings, corpus=tuple(train), held_out=tuple(held_out))
 
 
 Lines = dict[str, list[str]]

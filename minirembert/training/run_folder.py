@@ -1,9 +1,9 @@
 """A run on disk, made so that a kill at any moment costs at most the steps since the last checkpoint.
 
-    OUT/run.json                        the settings; a folder belongs to one run
-    OUT/checkpoints/step-000200/        weights, optimizer state, step: appears whole, by a rename
-    OUT/metrics.jsonl                   one line a record; lines after the checkpoint are dropped on resume
-    OUT/model.safetensors, config.json, ...     the result, at the end
+OUT/run.json                        the settings; a folder belongs to one run
+OUT/checkpoints/step-000200/        weights, optimizer state, step: appears whole, by a rename
+OUT/metrics.jsonl                   one line a record; lines after the checkpoint are dropped on resume
+OUT/model.safetensors, config.json, ...     the result, at the end
 """
 
 import json
@@ -48,7 +48,7 @@ class RunFolder:
                     f"this one's is {_short(settings.get(key))}; choose another output folder"
                 )
 
-    # --- checkpoints --------------------------------------------------------------------------------------------
+    # --- checkpoints ----------------------------------------------------------------------------------------------
 
     def latest_step(self) -> int:
         """The number of steps in the newest complete checkpoint; 0 without one."""
@@ -87,7 +87,7 @@ class RunFolder:
     def _complete(self) -> list[Path]:
         return [folder for folder in self._checkpoints.glob("step-*") if folder.is_dir()]
 
-    # --- results and metrics ------------------------------------------------------------------------------------------------
+    # --- results and metrics --------------------------------------------------------------------------------------
 
     def write_json(self, name: str, values: Any) -> None:
         """Writes OUT/name, whole or not at all."""
@@ -107,7 +107,7 @@ class RunFolder:
 
 
 def _lock(path: Path) -> IO[str] | None:
-    """Holds `path` for this process, until the returned file is closed. Raises BlockingIOError if another one has it."""
+    """Holds `path` until the returned file is closed. Raises BlockingIOError if another process has it."""
     try:
         import fcntl
     except ImportError:  # Windows has no such lock

@@ -1,0 +1,49 @@
+# `make tour` and `make test` do everything on a fresh machine: environment, installation, job.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+# One BLAS thread for each of pytest's two workers; more would fight over the cores.
+PYTEST := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+
+.PHONY: help tour test lint test-heavy format clean
+
+help:
+	@echo "make tour        five minutes through everything; ends in tour/index.html"
+	@echo "make test        lint, types and tests (about five minutes)"
+	@echo "make test-heavy  the long tests as well"
+	@echo "make format      lay out the code"
+	@echo "make clean       remove the environment and the tour"
+
+tour: $(VENV)/core.installed
+	$(BIN)/minirembert tour --out tour
+
+test: lint
+	$(PYTEST) -m "not heavy"
+
+test-heavy: $(VENV)/test.installed
+	$(PYTEST) -m heavy
+
+lint: $(VENV)/test.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/test.installed
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:
+	rm -rf $(VENV) tour
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/core.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(PIP_INSTALL) -e .
+	touch $@
+
+$(VENV)/test.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(PIP_INSTALL) -e '.[test]'
+	touch $@ $(VENV)/core.installed

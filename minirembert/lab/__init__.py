@@ -1,0 +1,1 @@
+"""The embedding-coupling lab: what the paper's idea does, in numbers."""
