@@ -39,12 +39,16 @@ class Entry(NamedTuple):
 
 def save_weights(parameters: Mapping[str, Array], path: Path) -> None:
     """Writes a safetensors file, whole or not at all. Raises OSError where it cannot."""
+    from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
     path.parent.mkdir(parents=True, exist_ok=True)
     arrays = {name: np.ascontiguousarray(array) for name, array in parameters.items()}
     with atomic_file(path) as temporary:
-        save_file(arrays, temporary, metadata={"format": "pt"})  # without this key transformers 4.34 refuses the file
+        try:
+            save_file(arrays, temporary, metadata={"format": "pt"})  # transformers 4.34 refuses a file without this key
+        except SafetensorError as error:  # the library's name for a full disk
+            raise OSError(str(error)) from error
 
 
 def load_weights(

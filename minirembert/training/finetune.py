@@ -102,15 +102,16 @@ def finetune(settings: FinetuneSettings, say: Callable[[str], None] = print) -> 
         raise ValueError(f"{settings.train} has only one label, {id2label.get(0)}: there is nothing to learn")
 
     folder = RunFolder(Path(settings.out), _identity(settings))
-    tokenizer = RemBertTokenizer.from_pretrained(settings.model)
-    config = RemBertConfig.from_pretrained(settings.model)
-    config.id2label, config.problem_type = id2label, task.problem_type
-    discarded = discarded_parameters(Path(settings.model))
-    with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore"
-        )  # that the old head is unused and the new one is fresh is said below, with sizes
-        model = task.model_class.from_pretrained(settings.model, config=config, seed=settings.seed)
+    with folder.preparing():
+        tokenizer = RemBertTokenizer.from_pretrained(settings.model)
+        config = RemBertConfig.from_pretrained(settings.model)
+        config.id2label, config.problem_type = id2label, task.problem_type
+        discarded = discarded_parameters(Path(settings.model))
+        with warnings.catch_warnings():
+            warnings.simplefilter(
+                "ignore"
+            )  # that the old head is unused and the new one is fresh is said below, with sizes
+            model = task.model_class.from_pretrained(settings.model, config=config, seed=settings.seed)
     fresh = sum(model.parameters[name].size for name in model.head_shapes(config))
     say(
         f"discarded the output head: {discarded:,} parameters; {model.num_parameters():,} are fine-tuned, "

@@ -94,23 +94,24 @@ def pretrain(settings: PretrainSettings, say: Callable[[str], None] = print) -> 
     schedule = settings.schedule  # complains before any work is done
     lines = _read_corpus(settings) if settings.corpus else None
     folder = RunFolder(Path(settings.out), _identity(settings))
-    if lines is None:
-        settings = _with_generated_corpus(settings, folder.path / "corpus", say)
-        lines = _read_corpus(settings)
-    train_lines, held_out_lines = lines
-    tokenizer = _tokenizer(settings, folder.path, say)
-    config = _config(settings, tokenizer)
+    with folder.preparing():
+        if lines is None:
+            settings = _with_generated_corpus(settings, folder.path / "corpus", say)
+            lines = _read_corpus(settings)
+        train_lines, held_out_lines = lines
+        tokenizer = _tokenizer(settings, folder.path, say)
+        config = _config(settings, tokenizer)
 
-    data = MaskedLMData(_encode(train_lines, tokenizer), tokenizer, settings.sequence_length, settings.alpha)
-    held_out_data = MaskedLMData(_encode(held_out_lines, tokenizer), tokenizer, settings.sequence_length)
-    held_out = [
-        (language, batch._asdict())
-        for language, batch in held_out_data.held_out_batches(settings.batch_size, HELD_OUT_SEED)
-    ]
-    labels = np.concatenate([batch["labels"].ravel() for _, batch in held_out])
-    unigram_loss, unigram_entropy = unigram_losses(data.languages, labels[labels != IGNORE_INDEX], len(tokenizer))
+        data = MaskedLMData(_encode(train_lines, tokenizer), tokenizer, settings.sequence_length, settings.alpha)
+        held_out_data = MaskedLMData(_encode(held_out_lines, tokenizer), tokenizer, settings.sequence_length)
+        held_out = [
+            (language, batch._asdict())
+            for language, batch in held_out_data.held_out_batches(settings.batch_size, HELD_OUT_SEED)
+        ]
+        labels = np.concatenate([batch["labels"].ravel() for _, batch in held_out])
+        unigram_loss, unigram_entropy = unigram_losses(data.languages, labels[labels != IGNORE_INDEX], len(tokenizer))
 
-    model = RemBertForMaskedLM(config, seed=settings.seed)
+        model = RemBertForMaskedLM(config, seed=settings.seed)
     tokens = sum(len(line) for language in data.languages for line in language.lines)
     say(
         f"{len(data.languages)} languages, {tokens:,} tokens of {len(tokenizer):,} kinds; "

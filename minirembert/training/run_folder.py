@@ -8,7 +8,8 @@ OUT/model.safetensors, config.json, ...     the result, at the end
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -26,6 +27,7 @@ class RunFolder:
         self.path = path
         self.metrics_path = path / "metrics.jsonl"
         self._checkpoints = path / "checkpoints"
+        self._is_new = False
         run_file = path / "run.json"
         text = json.dumps(settings, indent=2, sort_keys=True, default=str) + "\n"
         if run_file.is_file():
@@ -35,9 +37,20 @@ class RunFolder:
         else:
             path.mkdir(parents=True, exist_ok=True)
             write_text_atomically(run_file, text)
+            self._is_new = True
         self._lock = _lock(path)
         for leftover in [*path.glob(".*.tmp"), *self._checkpoints.glob(".*.tmp")]:  # of a run that was killed
             shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+
+    @contextmanager
+    def preparing(self) -> Iterator[None]:
+        """Around what is done before the first step: if it fails in a folder that was made for it, the folder goes too."""
+        try:
+            yield
+        except BaseException:
+            if self._is_new:
+                shutil.rmtree(self.path)
+            raise
 
     def _require_same(self, run_file: Path, settings: dict[str, Any]) -> None:
         stored = json.loads(run_file.read_text(encoding="utf-8"))

@@ -1,0 +1,182 @@
+"""Masked batches, and the reading of labelled files."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from minirembert.data.labelled import read_conllu, read_sentences
+from minirembert.data.masked_lm import Language, MaskedLMData, mask_tokens, sampling_probabilities, unigram_losses
+from minirembert.data.text import language_names, read_lines
+from minirembert.ops.losses import IGNORE_INDEX
+
+
+class Ids:
+    """A vocabulary without text: 0 [PAD], 1 [CLS], 2 [UNK], 3 [SEP], 4 [MASK], then ordinary pieces."""
+
+    pad_token_id, cls_token_id, unk_token_id, sep_token_id, mask_token_id = range(5)
+    all_special_ids = [0, 1, 2, 3, 4]  # noqa: RUF012
+
+    def __len__(self) -> int:
+        return 200
+
+
+def languages(seed: int = 0, sizes: tuple[int, ...] = (100, 7)) -> list[Language]:
+    rng = np.random.default_rng(seed)
+    return [
+        Language(f"l{i}", [rng.integers(5, 200, rng.integers(1, 30)).tolist() for _ in range(size)])
+        for i, size in enumerate(sizes)
+    ]
+
+
+def test_fifteen_percent_are_chosen_and_eight_of_ten_of_them_hidden() -> None:
+    rng = np.random.default_rng(0)
+    ids = rng.integers(5, 200, (400, 500))
+    inputs, labels = mask_tokens(ids, Ids(), rng)
+    chosen = labels != IGNORE_INDEX
+    n = chosen.sum()
+
+    def within_five_sigma(count: int, total: int, share: float) -> bool:
+        return abs(count - total * share) < 5 * np.sqrt(total * share * (1 - share))
+
+    assert within_five_sigma(n, ids.size, 0.15)
+    assert within_five_sigma((inputs[chosen] == 4).sum(), n, 0.8)
+    replaced = chosen & (inputs != 4) & (inputs != ids)
+    assert within_five_sigma(replaced.sum(), n, 0.1 * (1 - 1 / 195))  # one random piece in 195 is the true one
+    np.testing.assert_array_equal(inputs[~chosen], ids[~chosen])
+    np.testing.assert_array_equal(labels[chosen], ids[chosen])
+    assert inputs[replaced].min() >= 5, "a random piece is never a special one"
+
+
+@given(seed=st.integers(0, 2**32 - 1), rows=st.integers(1, 5), columns=st.integers(1, 40))
+def test_special_tokens_are_never_to_be_guessed_and_something_always_is(seed: int, rows: int, columns: int) -> None:
+    rng = np.random.default_rng(seed)
+    ids = np.where(rng.random((rows, columns)) < 0.5, rng.integers(0, 5, (rows, columns)), 77)
+    inputs, labels = mask_tokens(ids, Ids(), rng)
+    assert (labels[ids < 5] == IGNORE_INDEX).all()
+    np.testing.assert_array_equal(inputs[ids < 5], ids[ids < 5])
+    assert (labels != IGNORE_INDEX).any() == (ids >= 5).any()
+
+
+def test_a_batch_is_a_function_of_seed_and_step_alone() -> None:
+    data = MaskedLMData(languages(), Ids(), sequence_length=20)
+    first = data.batch(8, seed=3, step=5)
+    data.batch(8, seed=3, step=6)
+    for a, b in zip(first, data.batch(8, seed=3, step=5), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert (first.input_ids != data.batch(8, seed=4, step=5).input_ids).any()
+
+
+def test_a_block_is_framed_padded_and_made_of_consecutive_lines() -> None:
+    (language,) = languages(sizes=(50,))
+    data = MaskedLMData([language], Ids(), sequence_length=24)
+    text = [token for _ in range(3) for line in language.lines for token in line]
+    joined = " ".join(map(str, text))
+    for step in range(30):
+        batch = data.batch(4, seed=0, step=step)
+        ids = np.where(batch.labels != IGNORE_INDEX, batch.labels, batch.input_ids)
+        for row, mask in zip(ids, batch.attention_mask, strict=True):
+            length = int(mask.sum())
+            assert (mask[:length] == 1).all(), "padding is at the end"
+            assert (row[length:] == 0).all()
+            assert row[0] == 1 and row[length - 1] == 3
+            assert " ".join(map(str, row[1 : length - 1])) in joined
+            assert length == 24, "there is text enough to fill every block"
+
+
+def test_held_out_blocks_contain_every_line_once() -> None:
+    spoken = languages(seed=1)
+    data = MaskedLMData(spoken, Ids(), sequence_length=32)
+    seen: dict[str, list[int]] = {language.name: [] for language in spoken}
+    for name, batch in data.held_out_batches(4, seed=0):
+        ids = np.where(batch.labels != IGNORE_INDEX, batch.labels, batch.input_ids)
+        seen[name] += [token for token in ids.ravel().tolist() if token >= 5]
+    for language in spoken:
+        assert seen[language.name] == [token for line in language.lines for token in line]
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.3, 0.5, 1.0])
+def test_smoothing_lifts_small_languages_and_keeps_their_order(alpha: float) -> None:
+    sizes = [1000, 100, 10]
+    p = sampling_probabilities(sizes, alpha)
+    np.testing.assert_allclose(p.sum(), 1, rtol=1e-12)  # rounding of a sum of three
+    np.testing.assert_allclose(p[0] / p[2], 100**alpha, rtol=1e-12)
+
+
+def test_languages_are_drawn_with_the_smoothed_share() -> None:
+    data = MaskedLMData(languages(sizes=(900, 100)), Ids(), sequence_length=16, alpha=0.5)
+    second = {tuple(line) for line in data.languages[1].lines}
+    draws, hits = 4000, 0
+    for step in range(draws // 50):
+        batch = data.batch(50, seed=0, step=step)
+        ids = np.where(batch.labels != IGNORE_INDEX, batch.labels, batch.input_ids)
+        starts = {line[:3] for line in second if len(line) >= 3}
+        hits += sum(tuple(row[1:4]) in starts for row in ids)
+    share_of_long_lines = np.mean([len(line) >= 3 for line in second])
+    expected = draws * 0.25 * share_of_long_lines  # sqrt(.1) / (sqrt(.9) + sqrt(.1)) = 1/4
+    assert abs(hits - expected) < 5 * np.sqrt(draws * 0.25)
+
+
+def test_unigram_losses_by_hand() -> None:
+    train = [Language("x", [[5, 5, 5, 6]])]
+    cross_entropy, entropy = unigram_losses(train, np.array([5, 6]), vocab_size=8)
+    counts = np.ones(8)
+    counts[5], counts[6] = 4, 2
+    expected = -np.log(counts / 12)[[5, 6]].mean()
+    assert cross_entropy == expected
+    np.testing.assert_allclose(entropy, np.log(2), rtol=1e-15)  # one rounding
+
+
+# --- files -----------------------------------------------------------------------------------------------------------
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_lines_are_stripped_and_empty_ones_dropped(tmp_path: Path) -> None:
+    path = tmp_path / "x.txt"
+    path.write_bytes("\ufeff first \r\n\r\n  \nform\ffeed\n".encode())
+    assert read_lines(path) == ["first", "form\ffeed"]
+
+
+def test_two_files_cannot_be_one_language(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="two files are named en"):
+        language_names([tmp_path / "a" / "en.txt", tmp_path / "b" / "en.txt"])
+
+
+def test_tsv_and_jsonl_say_the_same(tmp_path: Path) -> None:
+    tsv = write(tmp_path / "x.tsv", 'text_a\ttext_b\tlabel\nHe said "no\tyes"\t1\n')
+    jsonl = write(tmp_path / "x.jsonl", '{"text_a": "He said \\"no", "text_b": "yes\\"", "label": 1}\n')
+    assert read_sentences(tsv) == read_sentences(jsonl) == [('He said "no', 'yes"', "1")]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("x.tsv", "text\tlabel\na\n", "line 2: 1 fields, but the first line names 2"),
+        ("x.tsv", "sentence\tlabel\na\tb\n", "line 2: needs label and either text"),
+        ("x.tsv", "text\tlabel\n", "has no examples"),
+        ("x.jsonl", '{"text": "a", "label": 1}\nnonsense\n', "line 2: not JSON"),
+        ("x.jsonl", "[1]\n", "line 1: not a JSON object"),
+        ("x.jsonl", '{"text_a": "a", "label": 1}\n', "line 1: needs label"),
+    ],
+)
+def test_a_damaged_file_is_named_with_its_line(tmp_path: Path, name: str, text: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        read_sentences(write(tmp_path / name, text))
+
+
+def test_conllu_skips_ranges_and_empty_nodes(tmp_path: Path) -> None:
+    rows = ["# text = vámonos", "1-2\tvámonos" + "\t_" * 8, "1\tvamos\t_\tVERB" + "\t_" * 6,
+            "2\tnos\t_\tPRON" + "\t_" * 6, "2.1\tghost\t_\tNOUN" + "\t_" * 6, ""]  # fmt: skip
+    path = write(tmp_path / "x.conllu", "\n".join(rows))
+    assert read_conllu(path) == [(("vamos", "nos"), ("VERB", "PRON"))]
+
+
+def test_a_damaged_conllu_line_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="line 2: CoNLL-U has 10 fields separated by tabs, found 2"):
+        read_conllu(write(tmp_path / "x.conllu", "# a\n1\tword\n"))

@@ -1,0 +1,331 @@
+"""Training: the optimizer against PyTorch's, and runs that survive everything a run can meet."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from minirembert import RemBertForMaskedLM, RemBertTokenizer
+from minirembert.training.optimizer import AdamW, clip_gradients, learning_rate_at
+from minirembert.training.pretrain import PretrainSettings, pretrain
+from minirembert.training.run_folder import RunFolder
+from checks import PARITY_OUTPUTS
+
+SMALL = {
+    "vocab_size": 45, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24,
+    "input_embedding_size": 8, "output_embedding_size": 20, "sequence_length": 16, "batch_size": 4, "warmup": 2,
+}  # fmt: skip
+
+
+def write_corpus(folder: Path) -> tuple[str, ...]:
+    """Two small languages with some regularity in them."""
+    rng = random.Random(0)
+    words = {"a": "the red blue cat dog sees eats likes big small fish bird".split(),
+             "b": "der rote blaue kater hund sieht frisst mag gross klein fisch vogel".split()}  # fmt: skip
+    files = []
+    for language, lexicon in words.items():
+        lines = (" ".join(rng.choice(lexicon) for _ in range(rng.randint(3, 9))) for _ in range(80))
+        (folder / f"{language}.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        files.append(str(folder / f"{language}.txt"))
+    return tuple(files)
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> tuple[str, ...]:
+    return write_corpus(tmp_path)
+
+
+def settings(corpus: tuple[str, ...], out: Path, **changes: object) -> PretrainSettings:
+    return PretrainSettings(out=str(out), corpus=corpus, **{**SMALL, "steps": 12, "checkpoint_every": 3, **changes})
+
+
+def quietly(text: str) -> None:
+    pass
+
+
+# --- optimizer -------------------------------------------------------------------------------------------------------
+
+
+def test_adamw_takes_the_steps_of_pytorch() -> None:
+    rng = np.random.default_rng(3)
+    ours = {"weight": rng.normal(size=(5, 7)), "cube": rng.normal(size=(2, 3, 4)), "bias": rng.normal(size=9)}
+    theirs = {name: torch.nn.Parameter(torch.from_numpy(array.copy())) for name, array in ours.items()}
+    decayed, free = [theirs["weight"], theirs["cube"]], [theirs["bias"]]
+    groups = [{"params": decayed, "weight_decay": 0.1}, {"params": free, "weight_decay": 0.0}]
+    oracle = torch.optim.AdamW(groups, betas=(0.9, 0.999), eps=1e-6)
+    optimizer = AdamW(ours, weight_decay=0.1)
+    for step in range(20):
+        rate = 0.1 / (1 + step)
+        gradients = {name: rng.normal(size=array.shape) * 10.0 ** rng.integers(-6, 3) for name, array in ours.items()}
+        for name, parameter in theirs.items():
+            parameter.grad = torch.from_numpy(gradients[name].copy())
+        for group in oracle.param_groups:
+            group["lr"] = rate
+        oracle.step()
+        optimizer.step(gradients, rate)
+    for name, array in ours.items():
+        np.testing.assert_allclose(array, theirs[name].detach().numpy(), rtol=PARITY_OUTPUTS)
+
+
+def test_clipping_scales_all_gradients_alike_and_leaves_small_ones_alone() -> None:
+    gradients = {"a": np.array([3.0, 0.0]), "b": np.array([[4.0]])}
+    assert clip_gradients(gradients, 5.0) == 5.0
+    assert gradients["a"][0] == 3.0
+    assert clip_gradients(gradients, 2.5) == 5.0
+    np.testing.assert_array_equal(gradients["a"], [1.5, 0.0])
+    np.testing.assert_array_equal(gradients["b"], [[2.0]])
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_gradient_that_is_not_finite_stops_the_run_and_is_named(bad: float) -> None:
+    with pytest.raises(FloatingPointError, match="first in head"):
+        clip_gradients({"body": np.ones(2), "head": np.array([1.0, bad])}, 1.0)
+
+
+def test_the_learning_rate_rises_and_falls_in_straight_lines() -> None:
+    rates = [learning_rate_at(step, peak=2.0, warmup=4, total=12) for step in range(12)]
+    assert rates == [0.5, 1.0, 1.5, 2.0, 2.0, 1.75, 1.5, 1.25, 1.0, 0.75, 0.5, 0.25]
+
+
+# --- resuming --------------------------------------------------------------------------------------------------------
+
+
+def weights(folder: Path) -> bytes:
+    return (folder / "model.safetensors").read_bytes()
+
+
+def command(corpus: tuple[str, ...], out: Path, steps: int = 40) -> list[str]:
+    options = [f"--{name.replace('_', '-')}={value}" for name, value in SMALL.items()]
+    return [
+        sys.executable, "-m", "minirembert", "pretrain", "--corpus", *corpus, f"--out={out}", f"--steps={steps}",
+        "--checkpoint-every=2", "--evaluate-every=7", *options,
+    ]  # fmt: skip
+
+
+ENVIRONMENT = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
+
+
+def test_killed_ten_times_it_ends_with_the_same_bits(tmp_path: Path, corpus: tuple[str, ...]) -> None:
+    whole, torn = tmp_path / "whole", tmp_path / "torn"
+    start = time.perf_counter()
+    subprocess.run(command(corpus, whole), check=True, capture_output=True, env=ENVIRONMENT)
+    duration = time.perf_counter() - start
+
+    rng = random.Random(os.environ.get("KILL_SEED", "kill"))
+    kills = 0
+    while kills < 10:
+        process = subprocess.Popen(
+            command(corpus, torn), env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        try:
+            process.wait(timeout=rng.uniform(0.1, 0.9) * duration)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            kills += 1
+            continue
+        assert process.returncode == 0
+        if kills < 10:  # it finished: start over, so that ten runs really are killed
+            assert weights(torn) == weights(whole)
+            torn = tmp_path / f"torn-{kills}"
+    finished = subprocess.run(command(corpus, torn), capture_output=True, text=True, env=ENVIRONMENT)
+    assert finished.returncode == 0, finished.stderr
+    assert weights(torn) == weights(whole)
+
+    # The metrics, too, are those of one run: every step once, in order, with the same losses.
+    records = [json.loads(line) for line in (torn / "metrics.jsonl").read_text().splitlines()]
+    expected = [json.loads(line) for line in (whole / "metrics.jsonl").read_text().splitlines()]
+    for record in records + expected:
+        record.pop("tokens_per_second", None)
+    assert records == expected
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_saves_and_the_same_command_goes_on(
+    tmp_path: Path, corpus: tuple[str, ...], number: signal.Signals
+) -> None:
+    out = tmp_path / "run"
+    process = subprocess.Popen(
+        command(corpus, out, steps=2000), env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    while not list(out.glob("checkpoints/step-*")):
+        assert process.poll() is None, process.stderr.read() if process.stderr else ""
+        time.sleep(0.02)
+    process.send_signal(number)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130, stderr
+    assert "the same command goes on" in stderr
+    (checkpoint,) = out.glob("checkpoints/step-*")
+    step = int(checkpoint.name.removeprefix("step-"))
+    assert f"after step {step} of 2000" in stderr
+    assert not (out / "model.safetensors").exists(), "an unfinished run must not look finished"
+
+
+def test_a_finished_run_can_be_run_again_and_changes_nothing(tmp_path: Path, corpus: tuple[str, ...]) -> None:
+    first = pretrain(settings(corpus, tmp_path / "run"), say=quietly)
+    before = weights(tmp_path / "run")
+    second = pretrain(settings(corpus, tmp_path / "run"), say=quietly)
+    assert weights(tmp_path / "run") == before
+    assert first.held_out_loss == second.held_out_loss
+
+
+def test_how_often_a_checkpoint_is_written_does_not_change_the_result(tmp_path: Path, corpus: tuple[str, ...]) -> None:
+    pretrain(settings(corpus, tmp_path / "often", checkpoint_every=1, evaluate_every=2), say=quietly)
+    pretrain(settings(corpus, tmp_path / "seldom", checkpoint_every=100, evaluate_every=100), say=quietly)
+    assert weights(tmp_path / "often") == weights(tmp_path / "seldom")
+
+
+def test_dropout_resumes_to_the_same_bits(tmp_path: Path, corpus: tuple[str, ...]) -> None:
+    whole, torn = tmp_path / "whole", tmp_path / "torn"
+    pretrain(settings(corpus, whole, dropout=0.2), say=quietly)
+
+    def stop_at_evaluation(self: RunFolder, **values: object) -> None:
+        if "held_out_loss_all" in values:
+            raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(RunFolder, "record", stop_at_evaluation)
+        with pytest.raises(KeyboardInterrupt):
+            pretrain(settings(corpus, torn, dropout=0.2, evaluate_every=7), say=quietly)
+    assert not (torn / "model.safetensors").exists()
+    pretrain(settings(corpus, torn, dropout=0.2), say=quietly)
+    assert weights(torn) == weights(whole)
+    without = tmp_path / "without"
+    pretrain(settings(corpus, without), say=quietly)
+    assert weights(without) != weights(whole)
+
+
+# --- folders that are not ours ---------------------------------------------------------------------------------------
+
+
+def test_a_folder_with_another_run_is_refused_and_left_alone(tmp_path: Path, corpus: tuple[str, ...]) -> None:
+    out = tmp_path / "run"
+    pretrain(settings(corpus, out), say=quietly)
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    with pytest.raises(FileExistsError, match="another run: its seed is 0, this one's is 5"):
+        pretrain(settings(corpus, out, seed=5), say=quietly)
+    Path(corpus[0]).write_text("some other text\n" * 50, encoding="utf-8")
+    with pytest.raises(FileExistsError, match="another run: its content"):
+        pretrain(settings(corpus, out), say=quietly)
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+
+
+def test_a_folder_with_anything_else_is_refused(tmp_path: Path, corpus: tuple[str, ...]) -> None:
+    out = tmp_path / "home"
+    out.mkdir()
+    (out / "thesis.tex").write_text("years of work")
+    with pytest.raises(FileExistsError, match="not a run of minirembert"):
+        pretrain(settings(corpus, out), say=quietly)
+    assert [path.name for path in out.iterdir()] == ["thesis.tex"]
+
+
+def test_two_processes_cannot_train_in_one_folder(tmp_path: Path) -> None:
+    first = RunFolder(tmp_path / "run", {"a": 1})
+    with pytest.raises(BlockingIOError, match="another process is training in"):
+        RunFolder(tmp_path / "run", {"a": 1})
+    del first
+    RunFolder(tmp_path / "run", {"a": 1})
+
+
+def test_a_disk_that_fills_up_leaves_the_previous_checkpoint(tmp_path: Path, corpus: tuple[str, ...]) -> None:
+    """A real one: the process may not write files beyond a size that the second checkpoint passes."""
+    out = tmp_path / "run"
+    pretrain(settings(corpus, out, steps=12), say=quietly)
+    before = weights(out)
+    (checkpoint,) = out.glob("checkpoints/step-*")
+    program = f"""
+import json, resource, signal, sys
+from pathlib import Path
+from minirembert import RemBertForMaskedLM
+from minirembert.training.optimizer import AdamW
+from minirembert.training.run_folder import RunFolder
+
+out = Path({str(out)!r})
+model = RemBertForMaskedLM.from_pretrained(out)
+optimizer = AdamW(model.parameters)
+folder = RunFolder(out, json.loads((out / "run.json").read_text()))
+assert folder.restore(model.parameters, optimizer) == 12
+optimizer.step_count = 13
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+for save in (lambda: folder.save(model.parameters, optimizer), lambda: model.save_pretrained(out)):
+    try:
+        save()
+    except OSError as error:
+        print(error)
+    else:
+        sys.exit("the disk was not full")
+"""
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=ENVIRONMENT)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.count("could not write") == 2
+    assert [path.name for path in out.glob("checkpoints/*")] == [checkpoint.name]
+    assert not list(out.glob("checkpoints/.*")) and not list(out.glob(".*.tmp"))
+    assert weights(out) == before
+
+
+# --- input that cannot be used ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "has no text"),
+        (b" \n\t\n", "has no text"),
+        ("ein Satz\nGrüße\n".encode("latin-1"), r"not UTF-8: byte 11 \(line 2\) is 0xfc"),
+        (b"one line\n", "too few to hold out"),
+    ],
+)
+def test_a_text_that_cannot_be_used_is_refused_before_anything_is_written(
+    tmp_path: Path, content: bytes, message: str
+) -> None:
+    (tmp_path / "x.txt").write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+        pretrain(settings((str(tmp_path / "x.txt"),), tmp_path / "run"), say=quietly)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"steps": 0}, "steps must be at least 1, got 0"),
+        ({"warmup": 12}, "warmup must lie between 0 and steps - 1 = 11, got 12"),
+        ({"learning_rate": 0.0}, "learning_rate must be above 0, got 0.0"),
+        ({"sequence_length": 2}, "sequence_length must be at least 3"),
+        ({"num_attention_heads": 3}, r"hidden_size must be a multiple of num_attention_heads \(3\), got 16"),
+        ({"dropout": 1.0}, r"hidden_dropout_prob must be a probability in \[0, 1\), got 1.0"),
+        ({"tokenizer": "nowhere"}, "nowhere"),
+        ({"vocab_size": 4000}, "vocab_size 4000 is too large"),
+    ],
+)
+def test_settings_that_make_no_sense_are_named(
+    tmp_path: Path, corpus: tuple[str, ...], change: dict[str, object], message: str
+) -> None:
+    with pytest.raises((ValueError, OSError), match=message):
+        pretrain(settings(corpus, tmp_path / "run", **change), say=quietly)
+    assert not (tmp_path / "run").exists(), "the corrected command must find a free folder"
+
+
+# --- what comes out --------------------------------------------------------------------------------------------------
+
+
+def test_the_result_loads_and_scores_the_loss_it_was_given(tmp_path: Path, corpus: tuple[str, ...]) -> None:
+    result = pretrain(settings(corpus, tmp_path / "run", steps=30), say=quietly)
+    model = RemBertForMaskedLM.from_pretrained(tmp_path / "run")
+    tokenizer = RemBertTokenizer.from_pretrained(tmp_path / "run")
+    for name, array in result.model.parameters.items():
+        np.testing.assert_array_equal(model.parameters[name], array)
+    assert len(tokenizer) == model.config.vocab_size
+    assert (tmp_path / "run" / "loss.png").stat().st_size > 1000
+    assert result.held_out_loss < np.log(len(tokenizer)), "thirty steps beat guessing"
+    assert set(result.held_out_loss_by_language) == {"a", "b"}
+    last = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()][-1]
+    assert last["held_out_loss_all"] == result.held_out_loss
