@@ -7,6 +7,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 
+class WriteError(OSError):
+    """A file or folder could not be written: the disk is full, say. What stood at `path` before still does."""
+
+    def __init__(self, path: Path, error: OSError) -> None:
+        self.reason: str = error.reason if isinstance(error, WriteError) else error.strerror or str(error)
+        super().__init__(f"could not write {path}: {self.reason}; what stood there before is unchanged")
+
+
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
     """Yields a temporary path beside `path`; on success it takes the place of `path`, on any error it is removed."""
@@ -39,7 +47,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         temporary.replace(path)
         _sync(path.parent)
     except OSError as error:
-        raise OSError(f"could not write {path}: {error.strerror or error}; nothing was left there") from error
+        raise WriteError(path, error) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
