@@ -25,9 +25,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
         temporary.replace(path)
         _sync(path.parent)
     except OSError as error:
-        raise OSError(
-            f"could not write {path}: {error.strerror or error}; what stood there before is unchanged"
-        ) from error
+        raise WriteError(path, error) from error
     finally:
         temporary.unlink(missing_ok=True)
 
