@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from minirembert.tokenization.tokenizer import RemBertTokenizer
 
 from minirembert.checkpoint import WEIGHTS_FILE, read_header
 from minirembert.config import RemBertConfig
@@ -34,6 +33,7 @@ from minirembert.model.base import RemBertPreTrainedModel
 from minirembert.model.tasks import RemBertForSequenceClassification, RemBertForTokenClassification
 from minirembert.ops.losses import IGNORE_INDEX
 from minirembert.settings import option
+from minirembert.tokenization.tokenizer import RemBertTokenizer
 from minirembert.training.loop import Schedule, train
 from minirembert.training.run_folder import RunFolder
 

@@ -12,14 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from minirembert.tokenization.tokenizer import RemBertTokenizer
 
 from minirembert.config import RemBertConfig
 from minirembert.data.masked_lm import Language, MaskedLMData, unigram_losses
 from minirembert.data.text import language_names, read_lines
+from minirembert.figures import save_loss_curve
 from minirembert.model.tasks import RemBertForMaskedLM
 from minirembert.ops.losses import IGNORE_INDEX
 from minirembert.settings import option
+from minirembert.tokenization.tokenizer import RemBertTokenizer
 from minirembert.training.loop import Schedule, train
 from minirembert.training.run_folder import RunFolder
 
@@ -82,6 +83,7 @@ class PretrainResult:
     held_out_loss_by_language: dict[str, float]
     unigram_loss: float  # cross-entropy of the training frequencies on the same tokens
     unigram_entropy: float  # entropy of these tokens themselves: below this, no model without context can come
+    metrics: list[dict[str, Any]]  # every record of the run, as in metrics.jsonl
 
 
 def pretrain(settings: PretrainSettings, say: Callable[[str], None] = print) -> PretrainResult:
@@ -136,7 +138,7 @@ def pretrain(settings: PretrainSettings, say: Callable[[str], None] = print) -> 
     overall = losses.pop("all")
     model.save_pretrained(folder.path)
     tokenizer.save_pretrained(folder.path)
-    _draw_loss_curve(folder, unigram_loss, unigram_entropy)
+    save_loss_curve(folder.metrics(), unigram_loss, unigram_entropy, folder.path / "loss.png")
     say(
         f"held-out loss {overall:.3f} nats per masked token "
         f"({', '.join(f'{name} {loss:.3f}' for name, loss in losses.items())})"
@@ -146,7 +148,7 @@ def pretrain(settings: PretrainSettings, say: Callable[[str], None] = print) -> 
         f"{unigram_loss:.3f}, the tokens' own entropy is {unigram_entropy:.3f}"
     )
     say(f"model, tokenizer, metrics.jsonl and loss.png are in {folder.path}")
-    return PretrainResult(model, tokenizer, overall, losses, unigram_loss, unigram_entropy)
+    return PretrainResult(model, tokenizer, overall, losses, unigram_loss, unigram_entropy, folder.metrics())
 
 
 def held_out_losses(model: RemBertForMaskedLM, batches: list[tuple[str, dict[str, Any]]]) -> dict[str, float]:
@@ -249,9 +251,3 @@ def _config(settings: PretrainSettings, tokenizer: RemBertTokenizer) -> RemBertC
         bos_token_id=tokenizer.cls_token_id,
         eos_token_id=tokenizer.sep_token_id,
     )
-
-
-def _draw_loss_curve(folder: RunFolder, unigram_loss: float, unigram_entropy: float) -> None:
-    from minirembert.figures import loss_curve
-
-    loss_curve(folder.metrics(), unigram_loss, unigram_entropy, folder.path / "loss.png")
