@@ -1,0 +1,178 @@
+"""Fine-tuning and using a trained model, on a run small enough for a test."""
+
+import json
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from minirembert import RemBertForMaskedLM, RemBertForTokenClassification, RemBertModel, RemBertTokenizer
+from minirembert.data.labelled import encode_tagged, read_conllu
+from minirembert.inference import embed, fill_mask
+from minirembert.ops.losses import IGNORE_INDEX
+from minirembert.training.finetune import FinetuneSettings, finetune
+from minirembert.training.pretrain import PretrainSettings, pretrain
+
+DETERMINERS = ("the", "a", "every", "this", "no")
+NOUNS = ("cat", "dog", "bird", "fish", "horse", "child", "woman", "teacher", "farmer", "mouse", "snake", "queen")
+VERBS = ("sees", "likes", "finds", "bites", "hunts", "wakes")
+TAGS = {word: tag for words, tag in ((DETERMINERS, "DET"), (NOUNS, "NOUN"), (VERBS, "VERB")) for word in words}
+
+
+def sentence(rng: random.Random) -> list[str]:
+    return [rng.choice(words) for words in (DETERMINERS, NOUNS, VERBS, DETERMINERS, NOUNS)]
+
+
+def conllu(sentences: list[list[str]]) -> str:
+    blocks = []
+    for words in sentences:
+        blocks.append("".join(f"{i}\t{word}\t_\t{TAGS[word]}" + "\t_" * 6 + "\n" for i, word in enumerate(words, start=1)))
+    return "\n".join(blocks)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A pre-trained model in `model/`, and labelled files beside it."""
+    folder = tmp_path_factory.mktemp("finetune")
+    rng = random.Random(1)
+    sentences = [sentence(rng) for _ in range(300)]
+    (folder / "en.txt").write_text("\n".join(map(" ".join, sentences)), encoding="utf-8")
+    (folder / "train.conllu").write_text(conllu(sentences[:200]), encoding="utf-8")
+    (folder / "test.conllu").write_text(conllu(sentences[200:]), encoding="utf-8")
+    rows = [f"{' '.join(words)}\t{'gentle' if words[2] in VERBS[:3] else 'rough'}" for words in sentences]
+    (folder / "train.tsv").write_text("\n".join(["text\tlabel", *rows[:200]]), encoding="utf-8")
+    (folder / "test.tsv").write_text("\n".join(["text\tlabel", *rows[200:]]), encoding="utf-8")
+    pretrain(
+        PretrainSettings(
+            out=str(folder / "model"), corpus=(str(folder / "en.txt"),), vocab_size=48, hidden_size=24,
+            num_hidden_layers=2, num_attention_heads=2, intermediate_size=48, input_embedding_size=12,
+            output_embedding_size=32, sequence_length=24, batch_size=16, steps=200, learning_rate=5e-3,
+        ),
+        say=lambda text: None,
+    )  # fmt: skip
+    return folder
+
+
+def settings(folder: Path, kind: str, out: str, **changes: object) -> FinetuneSettings:
+    return FinetuneSettings(
+        model=str(folder / "model"), train=str(folder / f"train.{kind}"), out=str(folder / out),
+        evaluate=(str(folder / f"test.{kind}"),), **{"epochs": 4, "learning_rate": 5e-3, **changes},
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["conllu", "tsv"])
+def test_a_task_that_can_be_learned_is_learned(folder: Path, kind: str) -> None:
+    said: list[str] = []
+    result = finetune(settings(folder, kind, f"tuned-{kind}"), say=said.append)
+    (score,) = result.scores
+    assert score.language == "test"
+    assert score.majority_baseline < 0.85
+    assert score.accuracy > 0.95
+    stored = json.loads((folder / f"tuned-{kind}" / "scores.json").read_text(encoding="utf-8"))
+    assert stored["test"]["accuracy"] == score.accuracy
+    assert any(f"{result.discarded_parameters:,}" in line for line in said), "how much is discarded is said"
+
+
+def test_what_is_discarded_is_exactly_the_output_head(folder: Path) -> None:
+    result = finetune(settings(folder, "conllu", "counted", epochs=1), say=lambda text: None)
+    pretrained = RemBertForMaskedLM.from_pretrained(folder / "model")
+    head = {name: array for name, array in pretrained.parameters.items() if name.startswith("cls.predictions")}
+    assert result.discarded_parameters == sum(array.size for array in head.values())
+    saved = RemBertForTokenClassification.from_pretrained(folder / "counted")
+    assert not [name for name in saved.parameters if name.startswith("cls.")]
+    fresh = sum(saved.parameters[name].size for name in ("classifier.weight", "classifier.bias"))
+    assert saved.num_parameters() == pretrained.num_parameters() - result.discarded_parameters + fresh
+
+
+def test_baselines_by_hand(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "train.conllu").write_text(conllu([["the", "cat", "sees", "dog"]] * 5), encoding="utf-8")
+    (tmp_path / "xx.conllu").write_text(conllu([["bird", "sees", "the", "dog"]]), encoding="utf-8")
+    changed = settings(folder, "conllu", "unused", epochs=1)
+    result = finetune(
+        FinetuneSettings(changed.model, str(tmp_path / "train.conllu"), str(tmp_path / "out"),
+                         evaluate=(str(tmp_path / "xx.conllu"),), epochs=1),
+        say=lambda text: None,
+    )  # fmt: skip
+    (score,) = result.scores
+    assert score.examples == 4
+    assert score.majority_baseline == 2 / 4, "NOUN is most frequent: bird and dog"
+    assert score.lookup_baseline == 4 / 4, "bird is unknown and taken for a NOUN"
+
+
+def test_a_tag_stands_at_the_first_piece_of_its_word(folder: Path) -> None:
+    tokenizer = RemBertTokenizer.from_pretrained(folder / "model")
+    (example, *_) = read_conllu(folder / "test.conllu")
+    unknown = example._replace(words=("queensnake", *example.words[1:]))
+    batch = encode_tagged([unknown], tokenizer, {"DET": 0, "NOUN": 1, "VERB": 2}, max_length=30)
+    labels = batch["labels"][0]
+    first_pieces = [1]
+    for word in unknown.words[:-1]:
+        first_pieces.append(first_pieces[-1] + len(tokenizer.tokenize(word)))
+    expected = np.full_like(labels, IGNORE_INDEX)
+    expected[first_pieces] = [0, 1, 2, 0, 1]
+    np.testing.assert_array_equal(labels, expected)
+
+
+def test_words_beyond_the_longest_example_count_as_wrong(folder: Path) -> None:
+    result = finetune(settings(folder, "conllu", "short", max_length=4), say=lambda text: None)
+    (score,) = result.scores
+    assert score.examples == 500
+    assert score.accuracy <= 2 / 5, "two pieces fit between [CLS] and [SEP]"
+
+
+def test_a_file_with_one_label_teaches_nothing(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "x.tsv").write_text("text\tlabel\na\tyes\nb\tyes\n", encoding="utf-8")
+    with pytest.raises(ValueError, match="only one label, yes"):
+        finetune(FinetuneSettings(str(folder / "model"), str(tmp_path / "x.tsv"), str(tmp_path / "out")))
+    assert not (tmp_path / "out").exists()
+
+
+def test_files_of_two_kinds_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"must all be .conllu \(tagging\), or all .tsv or .jsonl"):
+        FinetuneSettings("model", "train.conllu", "out", evaluate=("test.tsv",))
+
+
+# --- inference -------------------------------------------------------------------------------------------------------
+
+
+def test_the_guesses_for_a_mask_are_the_largest_probabilities_at_its_place(folder: Path) -> None:
+    model = RemBertForMaskedLM.from_pretrained(folder / "model")
+    tokenizer = RemBertTokenizer.from_pretrained(folder / "model")
+    text = "the [MASK] sees [MASK] dog"
+    ids = tokenizer.encode(text)
+    filled = fill_mask(model, tokenizer, text, top=3)
+    places = [i for i, token in enumerate(ids) if token == tokenizer.mask_token_id]
+    assert len(filled) == len(places) == 2
+    probabilities = np.exp(model([ids]).logits[0])
+    probabilities /= probabilities.sum(axis=-1, keepdims=True)
+    for guesses, place in zip(filled, places, strict=True):
+        row = probabilities[place]
+        assert [guess.token for guess in guesses] == tokenizer.convert_ids_to_tokens(np.argsort(-row)[:3].tolist())
+        np.testing.assert_allclose([guess.probability for guess in guesses], np.sort(row)[:-4:-1], rtol=1e-5)
+        assert all(guess.text.count("[MASK]") == 1 for guess in guesses), "the other mask is left open"
+
+
+def test_a_text_without_mask_is_refused(folder: Path) -> None:
+    model = RemBertForMaskedLM.from_pretrained(folder / "model")
+    tokenizer = RemBertTokenizer.from_pretrained(folder / "model")
+    with pytest.raises(ValueError, match=r"there is no \[MASK\] in 'the cat'"):
+        fill_mask(model, tokenizer, "the cat")
+
+
+@pytest.mark.filterwarnings("ignore:.*newly initialized")
+@pytest.mark.filterwarnings("ignore:.*not used by")
+def test_a_sentence_vector_is_the_mean_of_its_tokens_and_knows_no_neighbours(folder: Path) -> None:
+    model = RemBertModel.from_pretrained(folder / "model", dtype="float64")
+    tokenizer = RemBertTokenizer.from_pretrained(folder / "model")
+    sentences = ["the cat sees a dog", "a bird"]
+    together = embed(model, tokenizer, sentences, layer=1)
+    assert together.shape == (2, 24) and together.dtype == np.float64
+    for text, vector in zip(sentences, together, strict=True):
+        ids = np.array([tokenizer.encode(text)])
+        states = model(ids, output_hidden_states=True).hidden_states[1][0, 1:-1]
+        np.testing.assert_allclose(vector, states.mean(axis=0), rtol=1e-9)  # the parity limit of the project
+    with pytest.raises(IndexError, match="layer 3 is not among 0 to 2"):
+        embed(model, tokenizer, sentences, layer=3)
+    with pytest.raises(ValueError, match="no sentence"):
+        embed(model, tokenizer, [])
