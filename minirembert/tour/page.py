@@ -65,21 +65,26 @@ def write_page(out: Path, results: TourResults) -> Path:
     return path
 
 
-def budget() -> str:
-    config = RemBertConfig()
-    parts = parameter_budget(config)
+def budget_figure() -> Any:
+    """Two bars: RemBERT's parameters in pre-training and in fine-tuning."""
+    parts = parameter_budget(RemBertConfig())
     figure, axes = new_figure(7.2, 2.0)
     for row, (label, without) in enumerate((("fine-tuning", "output head"), ("pre-training", "pooler"))):
         left = 0.0
         for part, parameters in parts.items():
-            if part == without:
-                continue
-            axes.barh(row, parameters / 1e6, left=left, color=GREYS[part], label=part if row == 1 else None)
-            left += parameters / 1e6
+            if part != without:
+                axes.barh(row, parameters / 1e6, left=left, color=GREYS[part])
+                left += parameters / 1e6
         axes.text(left + 8, row, f"{label}: {left:,.0f} million", va="center")
     axes.set(yticks=[], xlabel="parameters (millions)", xlim=(0, 1350))
     handles = [axes.barh(0, 0, color=GREYS[part]) for part in ("input embedding", "blocks", "output head")]
     axes.legend(handles, ["input embedding", "32 blocks", "output head"], frameon=False, loc="lower right")
+    return figure
+
+
+def budget() -> str:
+    config = RemBertConfig()
+    parts = parameter_budget(config)
     head = parts["output head"]
     return f"""<h2>1. Where RemBERT's parameters go</h2>
 <p>A multilingual model needs a large vocabulary: RemBERT has {config.vocab_size:,} pieces. Most models use one matrix
@@ -87,7 +92,7 @@ twice, to read a piece and to predict it. RemBERT uses two. The <b>input</b> emb
 numbers a piece) because it is paid for again in every fine-tuned copy. The <b>output</b> embedding is wide
 ({config.output_embedding_size} numbers a piece) because it is discarded after pre-training: of
 {pretraining_parameters(config):,} parameters, {head:,} go, and {finetuning_parameters(config):,} stay.</p>
-{svg(figure)}"""
+{svg(budget_figure())}"""
 
 
 def corpus(results: TourResults) -> str:
