@@ -61,17 +61,25 @@ class Tape(Forward):
         `output` does not depend gets zeros.
         """
         total = {id(output): d_output}
+        complete: dict[int, Any] = {}
         wanted = {id(array) for array in of.values()}
         while self.steps:
             op, inputs, made, saved = self.steps.pop()
             # Everything that used `made` came later and has been passed: its gradient is complete.
-            d_made = total.get(id(made)) if id(made) in wanted else total.pop(id(made), None)
+            d_made = total.pop(id(made), None)
             if d_made is None:
                 continue
+            if id(made) in wanted:
+                complete[id(made)] = d_made
             backward = self.ops[op].backward
             assert backward is not None
-            for array, gradient in zip(inputs, backward(d_made, saved), strict=False):
+            gradients = backward(d_made, saved)
+            if any(gradient is not None for gradient in gradients[len(inputs) :]):
+                raise TypeError(f"{op} has a gradient for an array passed by name; the tape sees positional ones only")
+            for array, gradient in zip(inputs, gradients, strict=False):
                 if gradient is not None:
                     key = id(array)
                     total[key] = total[key] + gradient if key in total else gradient
-        return {name: total[id(array)] if id(array) in total else array * 0 for name, array in of.items()}
+        # What is left in `total` was made by no op, or is an argument that an op returned as it was.
+        found = complete | total
+        return {name: found[id(array)] if id(array) in found else array * 0 for name, array in of.items()}

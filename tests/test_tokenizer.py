@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minirembert import RemBertTokenizer
+from minirembert.tokenization.candidates import candidate_pieces
 from minirembert.tokenization.encoding import kept_lengths
 from minirembert.tokenization.training import sentence_shares, train_tokenizer
 
@@ -739,3 +740,27 @@ def test_against_the_installed_transformers(folder, tokenizer):
         text = text.replace(" [", "[")  # a space before a special token is one of the differences
         ours = tokenizer(text, add_special_tokens=False).input_ids
         assert theirs(text, add_special_tokens=False)["input_ids"] == ours, text
+
+
+# --- candidates for pieces -------------------------------------------------------------------------------------------
+
+
+def test_a_frequent_word_that_is_part_of_no_other_becomes_a_piece(tmp_path: Path) -> None:
+    """SentencePiece alone would never consider it: its candidates come from strings found in two different words."""
+    lines = [f"{subject} does नहीं {verb}." for subject in ("Ann", "Bob", "Eve") for verb in ("run", "sit", "eat")] * 9
+    (tmp_path / "x.txt").write_text("\n".join(lines), encoding="utf-8")
+    tokenizer = train_tokenizer(tmp_path / "x.txt", 34, tmp_path / "tokenizer")
+    assert tokenizer.tokenize("Bob does नहीं eat.")[1:3] == ["\u2581does", "\u2581नहीं"]
+
+
+def test_candidates_are_counted_inside_words_and_stop_at_punctuation() -> None:
+    found = dict(candidate_pieces(["ab ab, 42x", "ｂ ab"]) or [])
+    space = "\u2581"
+    assert found == {
+        space: 5, f"{space}a": 2 * 3, f"{space}ab": 3 * 3, "a": 3, "ab": 2 * 3, "b": 4,
+    }  # fmt: skip
+    assert all("," not in piece or piece == "," for piece in found)
+
+
+def test_a_text_of_very_many_words_is_left_to_sentencepiece() -> None:
+    assert candidate_pieces(f"word{i}" for i in range(100_001)) is None

@@ -183,8 +183,8 @@ def identity(x: Float[Array, "*shape"]) -> tuple[Float[Array, "*shape"], None]:
 
 
 def identity_backward(dy: Float[Array, "*shape"], saved: None) -> tuple[Float[Array, "*shape"]]:
-    """dy itself."""
-    return (dy,)
+    """dy, in an array of its own."""
+    return (dy.copy(),)
 
 
 # Hugging Face's name for `config.hidden_act` -> our op. Several of its names compute the same function.

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Float, Integer
 
 from minirembert.ops.array import Array
-from minirembert.ops.embedding import EmbeddingSaved, embedding_backward
+from minirembert.ops.embedding import EmbeddingSaved, check_ids, embedding_backward
 
 
 class AddSaved(NamedTuple):
@@ -25,7 +25,7 @@ class AddSaved(NamedTuple):
 
 def add(a: Float[Array, "..."], b: Float[Array, "..."]) -> tuple[Float[Array, "..."], AddSaved]:
     """a + b, broadcast against each other."""
-    return a + b, AddSaved(a.shape, b.shape)
+    return np.asarray(a + b), AddSaved(a.shape, b.shape)  # asarray: the sum of two () arrays is a scalar, no array
 
 
 def add_backward(dy: Float[Array, "..."], saved: AddSaved) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
@@ -37,7 +37,7 @@ def _sum_to(dy: Array, shape: tuple[int, ...]) -> Array:
     leading = dy.ndim - len(shape)
     repeated = tuple(leading + i for i, n in enumerate(shape) if n == 1 and dy.shape[leading + i] != 1)
     axes = tuple(range(leading)) + repeated
-    return dy.sum(axis=axes).reshape(shape) if axes else dy.copy()
+    return np.asarray(dy.sum(axis=axes)).reshape(shape) if axes else dy.copy()
 
 
 class ScaleSaved(NamedTuple):
@@ -46,12 +46,12 @@ class ScaleSaved(NamedTuple):
 
 def scale(x: Float[Array, "*shape"], factor: float) -> tuple[Float[Array, "*shape"], ScaleSaved]:
     """factor x."""
-    return x * factor, ScaleSaved(factor)
+    return np.asarray(x * factor), ScaleSaved(factor)
 
 
 def scale_backward(dy: Float[Array, "*shape"], saved: ScaleSaved) -> tuple[Float[Array, "*shape"]]:
     """dx."""
-    return (dy * saved.factor,)
+    return (np.asarray(dy * saved.factor),)
 
 
 class ReshapeSaved(NamedTuple):
@@ -75,7 +75,9 @@ class SelectRowsSaved(NamedTuple):
 
 def select_rows(x: Float[Array, "*batch H"], rows: Integer[Array, " N"]) -> tuple[Float[Array, "N H"], SelectRowsSaved]:
     """Rows of x, counted through its flattened leading axes. Raises IndexError for a row that x does not have."""
-    return x.reshape(-1, x.shape[-1])[rows], SelectRowsSaved(rows, x.shape)
+    flat = x.reshape(-1, x.shape[-1])
+    check_ids(rows, len(flat), "rows")
+    return flat[rows], SelectRowsSaved(rows, x.shape)
 
 
 def select_rows_backward(dy: Float[Array, "N H"], saved: SelectRowsSaved) -> tuple[Float[Array, "*batch H"]]:

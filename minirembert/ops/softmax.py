@@ -25,7 +25,7 @@ def softmax(x: Float[Array, "*batch C"]) -> tuple[Float[Array, "*batch C"], Soft
     m = x.max(axis=-1, keepdims=True)
     empty = m == -np.inf
     # 2. exponentials of the differences
-    y = x - np.where(empty, 0, m)
+    y = np.subtract(x, np.where(empty, 0, m), order="C")  # C: NumPy adds contiguous rows pairwise, others one by one
     np.exp(y, out=y)
     y += empty  # an empty row counts every entry once
     # 3. divide by the row sum

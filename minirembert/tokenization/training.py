@@ -12,9 +12,11 @@ The same files and settings give the same bytes: one thread, nothing shuffled, a
 file does not do: it picks no vocabulary size, and does not clean text.
 """
 
+import contextlib
 import io
 import random
 import re
+import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ from typing import Any
 import sentencepiece
 
 from minirembert.files import atomic_file
+from minirembert.tokenization.candidates import candidate_pieces
 from minirembert.tokenization.tokenizer import VOCAB_FILE, RemBertTokenizer
 
 PIECES = ("[PAD]", "[CLS]", "[UNK]", "[SEP]", "[MASK]")  # ids 0 to 4; transformers 5 takes 2 for the unknown token's
@@ -50,6 +53,7 @@ def train_tokenizer(
     is empty or not UTF-8, a value out of range, and a `vocab_size` that is too small for the characters of the text
     or too large for its length. Whatever stood in `folder` is unchanged then.
     """
+    folder = Path(folder)
     paths = [Path(files)] if isinstance(files, str | Path) else [Path(file) for file in files]
     _require(len(paths) > 0, "files must name at least one text file")
     whole = isinstance(vocab_size, int) and vocab_size > len(PIECES)
@@ -65,25 +69,30 @@ def train_tokenizer(
         _require(count > 0, f"{path} is empty: there is no sentence in it")
     shares = sentence_shares(counts, alpha, min(sum(counts), max_sentences))
     model = io.BytesIO()
-    try:
-        sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=_sample(paths, counts, shares, seed),
-            model_writer=model,
-            model_type="unigram",
-            vocab_size=vocab_size,
-            character_coverage=character_coverage,
-            normalization_rule_name="nmt_nfkc",
-            byte_fallback=False,
-            **_piece_settings(),
-            num_threads=1,
-            input_sentence_size=0,
-            shuffle_input_sentence=False,
-            minloglevel=4,
-        )
-    except RuntimeError as error:
-        raise ValueError(_explain(str(error), vocab_size, character_coverage, paths)) from error
+    absolute = [path.absolute() for path in paths]
+    candidates = candidate_pieces(_sample(absolute, counts, shares, seed))
+    # SentencePiece writes the candidates' path into the model. A name relative to the scratch folder keeps the machine's
+    # paths out of it, and the bytes the same on every run.
+    with tempfile.TemporaryDirectory() as scratch, contextlib.chdir(scratch):
+        try:
+            sentencepiece.SentencePieceTrainer.train(
+                sentence_iterator=_sample(absolute, counts, shares, seed),
+                model_writer=model,
+                model_type="unigram",
+                vocab_size=vocab_size,
+                character_coverage=character_coverage,
+                normalization_rule_name="nmt_nfkc",
+                byte_fallback=False,
+                **_piece_settings(),
+                **_seed_settings(candidates),
+                num_threads=1,
+                input_sentence_size=0,
+                shuffle_input_sentence=False,
+                minloglevel=4,
+            )
+        except RuntimeError as error:
+            raise ValueError(_explain(str(error), vocab_size, character_coverage, paths)) from error
 
-    folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     with atomic_file(folder / VOCAB_FILE) as temporary:
         temporary.write_bytes(model.getvalue())
@@ -133,6 +142,14 @@ def _piece_settings() -> dict[str, Any]:
         "pad_piece": pad, "bos_piece": bos, "unk_piece": unk, "eos_piece": eos,
         "control_symbols": [mask],  # takes the next free id, 4
     }  # fmt: skip
+
+
+def _seed_settings(candidates: list[tuple[str, int]] | None) -> dict[str, Any]:
+    if candidates is None:
+        return {}
+    file = Path("candidates.tsv")
+    file.write_text("".join(f"{piece}\t{weight}\n" for piece, weight in candidates), encoding="utf-8")
+    return {"seed_sentencepieces_file": str(file)}
 
 
 def _explain(message: str, vocab_size: int, character_coverage: float, paths: Sequence[Path]) -> str:
