@@ -27,7 +27,10 @@ def parameter_budget(config: RemBertConfig) -> dict[str, int]:
 
 
 def pretraining_parameters(config: RemBertConfig) -> int:
-    """Encoder and output head: what masked language modelling trains (RemBertForMaskedLM, which has no pooler)."""
+    """Encoder and output head: what masked language modelling trains (RemBertForMaskedLM, which has no pooler).
+
+    The paper's 995 million count the pooler too: `sum(parameter_budget(config).values())`.
+    """
     return sum(n for part, n in parameter_budget(config).items() if part != "pooler")
 
 

@@ -1,0 +1,231 @@
+"""What each op should compute, said a second time: straightforward formulas in PyTorch, differentiated by PyTorch.
+
+Run in float64 an oracle is the truth; run in the precision under test it is the baseline whose own error says how large an
+error is honest (`checks.py`). It shares nothing with the implementation but Philox's random numbers, which have known
+answers of their own (`test_op_random.py`).
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor
+
+from minirembert.ops.random import uniform
+
+
+def keep(shape: tuple[int, ...], drop_prob: float, seed: int) -> Tensor:
+    """0 or 1 / (1 - p) for each element; element i draws number i. The factor is a float32 in every precision."""
+    kept = uniform(seed, np.arange(math.prod(shape)).reshape(shape)) >= drop_prob
+    return torch.from_numpy(np.where(kept, np.float32(1) / np.float32(1 - drop_prob), np.float32(0)))
+
+
+def scores(q: Tensor, k: Tensor, num_heads: int, bias: Tensor | None) -> Tensor:
+    """(B, h, S, T): how well each query matches each key."""
+    q, k = split_heads(q, num_heads), split_heads(k, num_heads)
+    s = q @ k.transpose(-1, -2) / math.sqrt(q.shape[-1])
+    return s if bias is None else s + bias
+
+
+def split_heads(x: Tensor, num_heads: int) -> Tensor:
+    """(B, S, h d) -> (B, h, S, d)."""
+    return x.unflatten(-1, (num_heads, -1)).transpose(1, 2)
+
+
+def attention_probabilities(
+    q: Tensor, k: Tensor, num_heads: int, bias: Tensor | None, drop_prob: float, seed: int
+) -> Tensor:
+    p = torch.softmax(scores(q, k, num_heads, bias), -1)
+    return p * keep(tuple(p.shape), drop_prob, seed) if drop_prob else p
+
+
+def attention(q: Tensor, k: Tensor, v: Tensor, num_heads: int, **settings: Any) -> Tensor:
+    p = attention_probabilities(q, k, num_heads, **settings)
+    return (p @ split_heads(v, num_heads)).transpose(1, 2).flatten(-2)
+
+
+def select_rows(x: Tensor, rows: Tensor) -> Tensor:
+    return x.flatten(0, -2)[rows.long()]
+
+
+def cross_entropy(logits: Tensor, labels: Tensor, ignore_index: int) -> Tensor:
+    return F.cross_entropy(logits, labels.long(), ignore_index=ignore_index)
+
+
+ORACLES: dict[str, Callable[..., Tensor]] = {
+    "embedding": lambda weight, ids, padding_idx: F.embedding(ids, weight, padding_idx=padding_idx),
+    "linear": F.linear,
+    "gelu": F.gelu,
+    "gelu_new": lambda x: F.gelu(x, approximate="tanh"),
+    "quick_gelu": lambda x: x * torch.sigmoid(1.702 * x),
+    "relu": F.relu,
+    "silu": F.silu,
+    "mish": F.mish,
+    "sigmoid": torch.sigmoid,
+    "tanh": torch.tanh,
+    "identity": lambda x: x * 1,
+    "softmax": lambda x: torch.softmax(x, -1),
+    "layer_norm": lambda x, weight, bias, eps: F.layer_norm(x, weight.shape, weight, bias, eps),
+    "residual_layer_norm": lambda x, r, weight, bias, eps: F.layer_norm(x + r, weight.shape, weight, bias, eps),
+    "attention": attention,
+    "attention_probabilities": attention_probabilities,
+    "dropout": lambda x, drop_prob, seed: x * keep(tuple(x.shape), drop_prob, seed),
+    "add": torch.add,
+    "scale": lambda x, factor: x * factor,
+    "reshape": lambda x, shape: x.reshape(shape),
+    "select_rows": select_rows,
+    "select_feature": lambda x, feature: x[..., feature],
+    "cross_entropy": cross_entropy,
+    "mse": F.mse_loss,
+    "bce_with_logits": F.binary_cross_entropy_with_logits,
+}
+
+
+
+def answers(
+    op: str, arrays: tuple[np.ndarray | None, ...], settings: dict[str, Any], dy: np.ndarray | None
+) -> tuple[np.ndarray, ...]:
+    """(y, *gradients) by the oracle, in the precision of the arrays; without gradients where `dy` is None."""
+    tensors = [None if a is None else torch.from_numpy(np.array(a, order="C")).requires_grad_() for a in arrays]
+    given = {name: torch.from_numpy(v.copy()) if isinstance(v, np.ndarray) else v for name, v in settings.items()}
+    y = ORACLES[op](*tensors, **given)
+    if dy is None:
+        return (y.detach().numpy(),)
+    y.backward(torch.from_numpy(np.array(dy, order="C")).to(y.dtype))
+    return y.detach().numpy(), *(None if t is None else t.grad.numpy() for t in tensors)
+
+
+# --- sizes ----------------------------------------------------------------------------------------------------------
+
+# Where a formula subtracts numbers that nearly cancel, or adds up many, the size of the answer says nothing about the
+# error that an honest program makes; the size of the terms does. SIZES has the formulas with their minus signs made plus
+# signs, as functions of (arrays, y, dy, the last place of 1, settings) that give one array for y and one for each
+# gradient, or None for the answer's own size.
+
+Size = np.ndarray | None
+
+
+def added(n: int) -> float:
+    """A sum of n terms has n partial sums, half as large as itself on average; their roundings, of random sign, come to
+    some sqrt(n) / 6 eps. NumPy's pairwise sums do better, a matrix product may not."""
+    return max(1, math.sqrt(n) / 6)
+
+
+def _x_times_factor(x: np.ndarray, y: np.ndarray, dy: np.ndarray, ulp: float) -> tuple[Size, ...]:
+    """y = x f, dx = dy (f + x f'), where f lies between 0 and 1 and a program may know f and f' to the last place of 1."""
+    return np.abs(x), np.abs(dy) * (1 + np.abs(x))
+
+
+def _factor(x: np.ndarray, y: np.ndarray, dy: np.ndarray, ulp: float) -> tuple[Size, ...]:
+    """y between -1 and 1, dx = dy y', both known to the last place of 1."""
+    return np.ones_like(x), np.abs(dy)
+
+
+def _linear(
+    x: np.ndarray, weight: np.ndarray, bias: Size, y: np.ndarray, dy: np.ndarray, ulp: float
+) -> tuple[Size, ...]:
+    """y = x W^T + b, dx = dy W."""
+    x, weight, dy = np.abs(x), np.abs(weight), np.abs(dy)
+    y_size = x @ weight.T + (0 if bias is None else np.abs(bias))
+    return added(weight.shape[1]) * y_size, added(weight.shape[0]) * (dy @ weight), None, None
+
+
+def _softmax(x: np.ndarray, y: np.ndarray, dy: np.ndarray, ulp: float) -> tuple[Size, ...]:
+    """y = exp(x - m) / sum exp(x - m), dx = y (dy - sum dy y)."""
+    y = y * added(y.shape[-1])
+    return y, y * (np.abs(dy) + (np.abs(dy) * y).sum(-1, keepdims=True))
+
+
+ILL_CONDITIONED = 0.01
+
+
+def _layer_norm(
+    x: np.ndarray, weight: np.ndarray, bias: np.ndarray, y: np.ndarray, dy: np.ndarray, ulp: float, eps: float
+) -> tuple[Size, ...]:
+    """y = w xhat + b, xhat = (x - mean) rstd, dx = rstd (dxhat - mean(dxhat) - xhat mean(dxhat xhat)).
+
+    In a row that hardly varies rstd is so large that the rounding of x - mean shows in the second digit of xhat. Nobody
+    can be held to the exact dx there; such rows have a property of their own (`test_op_layernorm.py`).
+    """
+    mean = x.mean(-1, keepdims=True)
+    rstd = 1 / np.sqrt(x.var(-1, keepdims=True) + eps)
+    terms = (np.abs(x).max(-1, keepdims=True) + np.abs(mean)) * rstd  # of xhat
+    xhat, dxhat = np.abs(x - mean) * rstd, np.abs(dy * weight)
+    along = (dxhat * xhat).mean(-1, keepdims=True)
+    dx = rstd * (1 + terms) * (dxhat + dxhat.mean(-1, keepdims=True) + (1 + xhat) * along)
+    ill = ulp * terms > ILL_CONDITIONED
+    dweight = (np.abs(dy) * terms).reshape(-1, x.shape[-1]).sum(0)
+    return np.abs(weight) * terms + np.abs(bias), np.where(ill, np.inf, dx), dweight, None
+
+
+def _residual_layer_norm(
+    x: np.ndarray, residual: np.ndarray, weight: np.ndarray, bias: np.ndarray, *rest: Any, **settings: Any
+) -> tuple[Size, ...]:
+    y, dx, dweight, dbias = _layer_norm(np.abs(x) + np.abs(residual), weight, bias, *rest, **settings)
+    _, of_the_sum, *_ = _layer_norm(x + residual, weight, bias, *rest, **settings)
+    return y, np.maximum(dx, of_the_sum), np.maximum(dx, of_the_sum), dweight, dbias
+
+
+def _probabilities(q: np.ndarray, k: np.ndarray, settings: dict[str, Any]) -> tuple[Tensor, Tensor, Tensor]:
+    """P, P (1 + the terms of the scores), as P = exp(score - lse) is known to the last place of the scores; and keep."""
+    bias, num_heads = settings["bias"], settings["num_heads"]
+    p = attention_probabilities(_tensor(q), _tensor(k), num_heads, None if bias is None else _tensor(bias), 0.0, 0)
+    terms = scores(_tensor(np.abs(q)), _tensor(np.abs(k)), num_heads, None).amax(-1, keepdim=True)
+    size = p * (1 + added(q.shape[-1] // num_heads) * terms)
+    return p, size, keep(tuple(p.shape), settings["drop_prob"], settings["seed"])
+
+
+def _attention_probabilities(
+    q: np.ndarray, k: np.ndarray, y: np.ndarray, dy: Size, ulp: float, **settings: Any
+) -> tuple[Size, ...]:
+    _, size, kept = _probabilities(q, k, settings)
+    return ((size * kept).numpy(),)
+
+
+def _attention(
+    q: np.ndarray, k: np.ndarray, v: np.ndarray, y: np.ndarray, dy: np.ndarray, ulp: float, **settings: Any
+) -> tuple[Size, ...]:
+    """dscores = P (dP - delta), dP = keep dy V^T, delta = dy . y; dq = dscores K / sqrt d, dk = dscores^T Q / sqrt d."""
+    _, p, kept = _probabilities(q, k, settings)
+    q, k, v, y, dy = (split_heads(_tensor(np.abs(a)), settings["num_heads"]) for a in (q, k, v, y, dy))
+    dscores = p * (dy @ v.mT * kept + (dy * y).sum(-1, keepdim=True)) / math.sqrt(q.shape[-1])
+    sizes = (p * kept) @ v, dscores @ k, dscores.mT @ q, (p * kept).mT @ dy
+    return tuple(size.transpose(1, 2).flatten(-2).numpy() for size in sizes)
+
+
+def _tensor(a: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.array(a))
+
+
+def _cross_entropy(
+    logits: np.ndarray, y: np.ndarray, dy: np.ndarray, ulp: float, labels: np.ndarray, ignore_index: int
+) -> tuple[Size, ...]:
+    """dlogits = dy (softmax - onehot) / count, softmax = exp(logit - lse) known to the last place of the logits."""
+    labelled = labels != ignore_index
+    size = torch.softmax(_tensor(logits), -1).numpy() * (1 + np.abs(logits).max(-1, keepdims=True))
+    size[labelled, labels[labelled]] += 1
+    return None, size * labelled[:, None] * np.abs(dy) / labelled.sum()
+
+
+def _bce_with_logits(
+    x: np.ndarray, y: np.ndarray, dy: np.ndarray, ulp: float, target: np.ndarray
+) -> tuple[Size, ...]:
+    """dx = dy (sigmoid(x) - target) / count."""
+    return None, np.full_like(x, np.abs(dy) / x.size)
+
+
+SIZES: dict[str, Callable[..., tuple[Size, ...]]] = {
+    "linear": _linear,
+    **dict.fromkeys(("gelu", "gelu_new", "quick_gelu", "silu", "mish"), _x_times_factor),
+    **dict.fromkeys(("sigmoid", "tanh"), _factor),
+    "softmax": _softmax,
+    "layer_norm": _layer_norm,
+    "residual_layer_norm": _residual_layer_norm,
+    "attention": _attention,
+    "attention_probabilities": _attention_probabilities,
+    "cross_entropy": _cross_entropy,
+    "bce_with_logits": _bce_with_logits,
+}

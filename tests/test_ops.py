@@ -1,0 +1,24 @@
+"""What every op must do, whatever it computes."""
+
+import checks
+import pytest
+from oracles import ORACLES
+from properties import holds_for, property_tests
+from strategies import CASES, ORDINARY
+
+from minirembert.ops import OPS
+
+DIFFERENTIABLE = [op for op in OPS if OPS[op].backward]
+
+holds_for(*OPS)(checks.check_the_value_is_right)
+holds_for(*DIFFERENTIABLE)(checks.check_the_gradients_are_right)
+holds_for(*DIFFERENTIABLE, values=ORDINARY)(checks.check_backward_is_the_transpose_of_forward)
+holds_for(*OPS)(checks.check_nothing_is_changed_or_shared)
+holds_for(*OPS)(checks.check_the_blocks_do_not_matter)
+
+test_op = property_tests()
+
+
+@pytest.mark.parametrize("where", [CASES, ORACLES], ids=["strategy", "oracle"])
+def test_no_op_is_forgotten(where):
+    assert set(where) == set(OPS)
