@@ -97,6 +97,16 @@ def test_held_out_blocks_contain_every_line_once() -> None:
         assert seen[language.name] == [token for line in language.lines for token in line]
 
 
+def test_one_line_in_a_sequence_if_so_asked() -> None:
+    (language,) = languages(sizes=(50,))
+    data = MaskedLMData([language], Ids(), sequence_length=32, lines_per_sequence=1)
+    batch = data.batch(40, seed=0, step=0)
+    ids = np.where(batch.labels != IGNORE_INDEX, batch.labels, batch.input_ids)
+    for row in ids.tolist():
+        assert row[1 : row.index(3)] in language.lines
+    assert len(list(data.held_out_batches(1, seed=0))) == 50
+
+
 @pytest.mark.parametrize("alpha", [0.0, 0.3, 0.5, 1.0])
 def test_smoothing_lifts_small_languages_and_keeps_their_order(alpha: float) -> None:
     sizes = [1000, 100, 10]

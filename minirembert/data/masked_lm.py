@@ -60,6 +60,7 @@ class MaskedLMData:
     tokenizer: SpecialIds
     sequence_length: int
     alpha: float = 0.5
+    lines_per_sequence: int | None = None  # at most; None: as many as fit
 
     def batch(self, size: int, seed: int, step: int) -> Batch:
         """`size` blocks for one training step: language by smoothed share, then a run of lines from a random start."""
@@ -85,9 +86,12 @@ class MaskedLMData:
     def _block(self, lines: list[list[int]], start: int, wrap: bool) -> tuple[list[int], int]:
         """[CLS] and as many lines as fit, cut at the end, and [SEP]; and where the next block begins."""
         room = self.sequence_length - 2
+        most = len(lines) if wrap else len(lines) - start
+        if self.lines_per_sequence is not None:
+            most = min(most, self.lines_per_sequence)
         tokens: list[int] = []
         used = 0
-        while len(tokens) < room and used < len(lines) and (wrap or start + used < len(lines)):
+        while len(tokens) < room and used < most:
             line = lines[(start + used) % len(lines)]
             if tokens and not wrap and len(tokens) + len(line) > room:
                 break  # when every line counts, a line is not cut if it can open the next block

@@ -82,14 +82,19 @@ def pretraining_settings(corpus: Path, out: Path) -> PretrainSettings:
         corpus=tuple(str(corpus / "train" / f"{language}.txt") for language in LANGUAGES),
         held_out=tuple(str(corpus / "validation" / f"{language}.txt") for language in LANGUAGES),
         vocab_size=3000,
-        hidden_size=96,
-        num_hidden_layers=4,
+        hidden_size=64,
+        num_hidden_layers=3,
         num_attention_heads=4,
-        intermediate_size=384,
-        input_embedding_size=48,
-        output_embedding_size=192,
-        steps=900,
-        evaluate_every=150,
+        intermediate_size=256,
+        input_embedding_size=32,
+        output_embedding_size=128,
+        initializer_range=0.05,
+        sequence_length=48,
+        lines_per_sequence=1,
+        batch_size=64,
+        steps=2400,
+        evaluate_every=300,
+        threads=1,
     )
 
 
@@ -101,6 +106,7 @@ def finetuning_settings(corpus: Path, out: Path) -> FinetuneSettings:
         evaluate=tuple(str(corpus / "test" / f"{language}.conllu") for language in LANGUAGES),
         epochs=1,
         learning_rate=1e-3,
+        threads=1,
     )
 
 
@@ -138,7 +144,7 @@ def _fill_object(
     pieces = tokenizer.convert_ids_to_tokens(ids)
     heads = [token.form for token in sentence.tokens if token.role == "object" and token.upos in ("NOUN", "PROPN")]
     places = [i for i, piece in enumerate(pieces) if len(heads) == 1 and piece.lstrip("\u2581") == heads[0]]
-    if len(places) != 1:
+    if len(places) != 1 or len(ids) > model.config.max_position_embeddings:
         return None
     (place,) = places
     masked = ids.copy()
@@ -156,7 +162,13 @@ def score_guesses(
     model: RemBertForMaskedLM, tokenizer: RemBertTokenizer, meanings: Sequence[Meaning], language: str
 ) -> GuessScore:
     """One piece of each sentence is hidden, chosen by a fixed seed; how often is the first guess right?"""
-    encoding = tokenizer([realize(meaning, language).text for meaning in meanings], padding=True, return_tensors="np")
+    encoding = tokenizer(
+        [realize(meaning, language).text for meaning in meanings],
+        padding=True,
+        truncation=True,
+        max_length=model.config.max_position_embeddings,
+        return_tensors="np",
+    )
     ids = encoding["input_ids"]
     rng = np.random.default_rng(0)
     ordinary = ~np.isin(ids, tokenizer.all_special_ids)

@@ -119,11 +119,11 @@ def pretraining(results: TourResults) -> str:
         if gap > 0
         else "It is not below that: no use of context is shown."
     )
+    size = trained.model.num_parameters()
     return f"""<h2>3. Pre-training</h2>
-<p>A RemBERT with {trained.model.num_parameters():,} parameters, about one in
-{pretraining_parameters(RemBertConfig()) // trained.model.num_parameters():,} of the real one's, guesses hidden pieces. A model that ignores the context
-cannot score below the entropy of the hidden pieces, {trained.unigram_entropy:.2f} nats. This one scores
-{trained.held_out_loss:.2f} on sentences it has not seen. {verdict}</p>
+<p>A RemBERT with {size:,} parameters, one for every {pretraining_parameters(RemBertConfig()) // size:,} of the real
+one, guesses hidden pieces. A model that ignores the context cannot score below the entropy of the hidden pieces,
+{trained.unigram_entropy:.2f} nats. This one scores {trained.held_out_loss:.2f} on sentences it has not seen. {verdict}</p>
 {svg(figure)}"""
 
 

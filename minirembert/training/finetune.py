@@ -54,6 +54,7 @@ class FinetuneSettings:
     clip: float = option("largest norm of the gradient", 1.0)
     max_length: int | None = option("longest example in tokens (default: the model's positions)", None)
     seed: int = option("of the new head, the order of the examples and the dropout", 0)
+    threads: int | None = option("threads of a matrix product (default: one a core)", None)
     checkpoint_every: int = option("steps between checkpoints", 100)
 
     def __post_init__(self) -> None:
@@ -134,7 +135,13 @@ def finetune(settings: FinetuneSettings, say: Callable[[str], None] = print) -> 
         return encode([examples[i] for i in chosen])
 
     schedule = Schedule(
-        steps, settings.learning_rate, warmup, settings.weight_decay, settings.clip, settings.checkpoint_every
+        steps,
+        settings.learning_rate,
+        warmup,
+        settings.weight_decay,
+        settings.clip,
+        settings.checkpoint_every,
+        threads=settings.threads,
     )
     train(model, batch_at, schedule, folder, dropout_seed=settings.seed, title="fine-tuning")
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
+from threadpoolctl import threadpool_limits
+
 from minirembert.model.base import RemBertPreTrainedModel
 from minirembert.training.optimizer import AdamW, clip_gradients, learning_rate_at
 from minirembert.training.run_folder import RunFolder
@@ -26,6 +28,7 @@ class Schedule:
     checkpoint_every: int = 100
     evaluate_every: int = 100
     record_every: int = 10
+    threads: int | None = None  # of a matrix product; for small ones, one is as fast, and steady on a busy machine
 
     def __post_init__(self) -> None:
         for name in ("steps", "checkpoint_every", "evaluate_every", "record_every"):
@@ -35,6 +38,8 @@ class Schedule:
             raise ValueError(f"learning_rate must be above 0, got {self.learning_rate}")
         if not 0 <= self.warmup < self.steps:
             raise ValueError(f"warmup must lie between 0 and steps - 1 = {self.steps - 1}, got {self.warmup}")
+        if self.threads is not None and self.threads < 1:
+            raise ValueError(f"threads must be at least 1, got {self.threads}")
         if not self.clip > 0:
             raise ValueError(f"clip must be above 0, got {self.clip}")
 
@@ -63,7 +68,11 @@ def train(
     """
     optimizer = AdamW(model.parameters, weight_decay=schedule.weight_decay)
     first = folder.restore(model.parameters, optimizer)
-    with _stop_requests() as stop_requested, _progress(title, first, schedule.steps) as show:
+    with (
+        threadpool_limits(schedule.threads, user_api="blas"),
+        _stop_requests() as stop_requested,
+        _progress(title, first, schedule.steps) as show,
+    ):
         tokens, since = 0, time.perf_counter()
         for step in range(first, schedule.steps):
             batch = batch_at(step)

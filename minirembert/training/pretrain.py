@@ -46,6 +46,8 @@ class PretrainSettings:
     output_embedding_size: int = option("O, the width of the output embedding", 256)
     dropout: float = option("share of hidden values and attention probabilities dropped", 0.0)
     sequence_length: int = option("tokens in a sequence, [CLS] and [SEP] included", 64)
+    lines_per_sequence: int | None = option("lines in a sequence at most (default: as many as fit)", None)
+    initializer_range: float = option("standard deviation of the fresh weights", 0.02)
     batch_size: int = option("sequences in a batch", 32)
     steps: int = option("training steps", 1000)
     learning_rate: float = option("peak learning rate", 2e-3)
@@ -54,6 +56,7 @@ class PretrainSettings:
     clip: float = option("largest norm of the gradient", 1.0)
     alpha: float = option("languages are drawn with their share to this power (paper: 0.5)", 0.5)
     seed: int = option("of the weights, batches and masks", 0)
+    threads: int | None = option("threads of a matrix product (default: one a core)", None)
     checkpoint_every: int = option("steps between checkpoints", 100)
     evaluate_every: int = option("steps between measurements of the held-out loss", 100)
 
@@ -63,13 +66,15 @@ class PretrainSettings:
         for name, least in (("vocab_size", 1), ("batch_size", 1), ("held_out_every", 2), ("seed", 0), ("alpha", 0)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
+        if self.lines_per_sequence is not None and self.lines_per_sequence < 1:
+            raise ValueError(f"lines_per_sequence must be at least 1, got {self.lines_per_sequence}")
 
     @property
     def schedule(self) -> Schedule:
         warmup = self.steps // 10 if self.warmup is None else self.warmup
         return Schedule(
             self.steps, self.learning_rate, warmup, self.weight_decay, self.clip,
-            self.checkpoint_every, self.evaluate_every,
+            self.checkpoint_every, self.evaluate_every, threads=self.threads,
         )  # fmt: skip
 
 
@@ -104,8 +109,16 @@ def pretrain(settings: PretrainSettings, say: Callable[[str], None] = print) -> 
         tokenizer = _tokenizer(settings, folder.path, say)
         config = _config(settings, tokenizer)
 
-        data = MaskedLMData(_encode(train_lines, tokenizer), tokenizer, settings.sequence_length, settings.alpha)
-        held_out_data = MaskedLMData(_encode(held_out_lines, tokenizer), tokenizer, settings.sequence_length)
+        data, held_out_data = (
+            MaskedLMData(
+                _encode(lines, tokenizer),
+                tokenizer,
+                settings.sequence_length,
+                settings.alpha,
+                settings.lines_per_sequence,
+            )
+            for lines in (train_lines, held_out_lines)
+        )
         held_out = [
             (language, batch._asdict())
             for language, batch in held_out_data.held_out_batches(settings.batch_size, HELD_OUT_SEED)
@@ -244,6 +257,7 @@ def _config(settings: PretrainSettings, tokenizer: RemBertTokenizer) -> RemBertC
         intermediate_size=settings.intermediate_size,
         input_embedding_size=settings.input_embedding_size,
         output_embedding_size=settings.output_embedding_size,
+        initializer_range=settings.initializer_range,
         hidden_dropout_prob=settings.dropout,
         attention_probs_dropout_prob=settings.dropout,
         max_position_embeddings=settings.sequence_length,
