@@ -4,6 +4,7 @@ The defaults are google/rembert's. The letters are the ones used for shapes thro
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,7 @@ class RemBertConfig:
             default = f.default_factory() if callable(f.default_factory) else f.default
             setattr(self, name, values.pop(name, default))
         self.extra = {**self.extra, **values}
+        self._require("id2label", isinstance(self.id2label, Mapping), "a mapping from numbers to names")
         self.id2label = {int(i): str(label) for i, label in self.id2label.items()}
         if num_labels is not None and num_labels != self.num_labels:
             self.num_labels = num_labels
@@ -62,6 +64,8 @@ class RemBertConfig:
 
     @num_labels.setter
     def num_labels(self, count: int) -> None:
+        if not isinstance(count, int) or count < 1:
+            raise ValueError(f"RemBertConfig: num_labels must be a positive integer, got {count!r}")
         self.id2label = {i: f"LABEL_{i}" for i in range(count)}
 
     @property
@@ -78,13 +82,16 @@ class RemBertConfig:
         layers = self.num_hidden_layers
         self._require("num_hidden_layers", isinstance(layers, int) and layers >= 0, "an integer of at least 0")
         for name in ("hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout_prob"):
-            self._require(name, 0 <= getattr(self, name) < 1, "a probability in [0, 1)")
-        self._require("layer_norm_eps", self.layer_norm_eps >= 0, "a number of at least 0")
-        self._require("hidden_act", self.hidden_act in HIDDEN_ACT, f"one of {', '.join(sorted(HIDDEN_ACT))}")
+            value = getattr(self, name)
+            self._require(name, isinstance(value, int | float) and 0 <= value < 1, "a probability in [0, 1)")
+        eps = self.layer_norm_eps
+        self._require("layer_norm_eps", isinstance(eps, int | float) and eps >= 0, "a number of at least 0")
+        self._require("hidden_act", self.hidden_act in list(HIDDEN_ACT), f"one of {', '.join(sorted(HIDDEN_ACT))}")
         heads = self.num_attention_heads
         self._require("hidden_size", self.hidden_size % heads == 0, f"a multiple of num_attention_heads ({heads})")
         pad, vocabulary = self.pad_token_id, self.vocab_size
-        self._require("pad_token_id", pad is None or 0 <= pad < vocabulary, f"an id below vocab_size ({vocabulary})")
+        is_id = pad is None or (isinstance(pad, int) and 0 <= pad < vocabulary)
+        self._require("pad_token_id", is_id, f"an id below vocab_size ({vocabulary})")
         kinds = (None, "regression", "single_label_classification", "multi_label_classification")
         self._require("problem_type", self.problem_type in kinds, f"one of {', '.join(map(str, kinds))}")
 

@@ -45,7 +45,7 @@ def check_inputs(
         check_ids(input_ids, config.vocab_size, "input_ids")
         batch, length = input_ids.shape
     else:
-        inputs_embeds = np.asarray(inputs_embeds, dtype)
+        inputs_embeds = rectangular(inputs_embeds, "inputs_embeds", dtype)
         if inputs_embeds.ndim != 3 or inputs_embeds.shape[2] != config.input_embedding_size:
             expected = f"(batch, sequence, {config.input_embedding_size})"
             raise ValueError(f"inputs_embeds must have shape {expected}, got {inputs_embeds.shape}")
@@ -87,7 +87,7 @@ def _attention_bias(mask: Any, batch: int, length: int, dtype: Any) -> Array | N
     """(1 - mask) * finfo.min, as Hugging Face 4.34 has it: added to the scores, it leaves a hidden key no probability."""
     if mask is None:
         return None
-    mask = np.asarray(mask)
+    mask = rectangular(mask, "attention_mask")
     if mask.shape not in ((batch, length), (batch, length, length)):
         raise ValueError(
             f"attention_mask must have shape ({batch}, {length}) or ({batch}, {length}, {length}), got {mask.shape}"
@@ -100,13 +100,18 @@ def _attention_bias(mask: Any, batch: int, length: int, dtype: Any) -> Array | N
 
 def integers(values: Any, name: str) -> Array:
     """`values` as an integer array. Raises ValueError where they are something else (torch, too, refuses float ids)."""
-    try:
-        array = np.asarray(values)
-    except ValueError as error:
-        raise ValueError(f"{name} is not a rectangular array: {error}") from error
+    array = rectangular(values, name)
     if array.dtype.kind not in "iu":
         raise ValueError(f"{name} must hold integers, got {array.dtype}")
     return array
+
+
+def rectangular(values: Any, name: str, dtype: Any = None) -> Array:
+    """`values` as an array. Raises ValueError where its rows differ in length."""
+    try:
+        return np.asarray(values, dtype)
+    except ValueError as error:
+        raise ValueError(f"{name} is not a rectangular array: {error}") from error
 
 
 def require_shape(array: Array, shape: tuple[int, ...], name: str) -> None:

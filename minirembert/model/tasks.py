@@ -10,7 +10,7 @@ import numpy as np
 from minirembert.config import RemBertConfig
 from minirembert.model.base import RemBertPreTrainedModel
 from minirembert.model.forward_pass import ForwardPass, Parameters
-from minirembert.model.inputs import integers, require_shape
+from minirembert.model.inputs import integers, rectangular, require_shape
 from minirembert.model.output_head import output_head, output_head_shapes
 from minirembert.model.outputs import BaseModelOutput, QuestionAnsweringOutput, TaskOutput
 from minirembert.ops.array import Array
@@ -62,7 +62,7 @@ class RemBertForSequenceClassification(RemBertPreTrainedModel):
     def forward(self, run: ForwardPass, for_loss_only: bool = False, labels: Any = None, **inputs: Any) -> TaskOutput:
         base = self.encode(run, **inputs)
         logits = _classify(run, Parameters(self.parameters), base.pooler_output)
-        return _output(None if labels is None else self._loss(run, logits, np.asarray(labels)), logits, base)
+        return _output(None if labels is None else self._loss(run, logits, rectangular(labels, "labels")), logits, base)
 
     def _loss(self, run: ForwardPass, logits: Any, labels: Array) -> Any:
         batch, num_labels = logits.shape
@@ -102,7 +102,7 @@ class RemBertForMultipleChoice(RemBertPreTrainedModel):
         ):  # fmt: skip
             if inputs.get(name) is None:
                 continue
-            array = np.asarray(inputs[name])
+            array = rectangular(inputs[name], name)
             if array.ndim != 2 + kept_axes:
                 raise ValueError(
                     f"{name} must have {2 + kept_axes} axes, (batch, choice, ...), got shape {array.shape}"

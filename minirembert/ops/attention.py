@@ -29,7 +29,7 @@ import numpy as np
 from jaxtyping import Float
 
 from minirembert.ops.array import Array, row_blocks
-from minirembert.ops.random import check_drop_prob, keep_mask, uniform
+from minirembert.ops.random import check_drop_prob, keep_mask
 from minirembert.ops.softmax import softmax
 
 SCORES_BYTES = 1 << 20  # scores worked on at a time: one head at 512 x 512 in float32
@@ -186,7 +186,9 @@ def _broadcast_bias(bias: Array | None, heads_q: Array, heads_k: Array) -> Array
 
 
 def _keep(rows_shape: tuple[int, ...], keys: int, part: Part, drop_prob: float, seed: int) -> Array:
-    """The part of the dropout mask that belongs to `part`; element (b, h, s, t) has its own counter."""
-    rows = np.arange(math.prod(rows_shape), dtype=np.int64).reshape(rows_shape)[part]
-    counter = rows[..., None] * keys + np.arange(keys)
-    return (uniform(seed, counter) >= drop_prob).astype(np.float32) / np.float32(1 - drop_prob)
+    """The part of the dropout mask that belongs to `part`: numbers (b, h, s, t) count up without a gap inside it."""
+    _, num_heads, queries = rows_shape
+    sequences, heads = part
+    start = (sequences.start * num_heads + heads.start) * queries * keys
+    shape = (sequences.stop - sequences.start, heads.stop - heads.start, queries, keys)
+    return keep_mask(shape, drop_prob, seed, start)

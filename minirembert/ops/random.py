@@ -1,14 +1,17 @@
 """Counter-based random numbers: Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011).
 
-A counter-based generator has no state. The number at position i is a function of (seed, i), so the backward pass asks for
-the same numbers again instead of storing them, and a GPU program that owns element i needs nobody else's. The bits are
-those of `tl.rand`, Triton's own Philox, so that a kernel drops the same elements as the reference.
+A counter-based generator has no state: it turns (seed, counter) into four words of 32 random bits. Element i of an array
+gets word i mod 4 of counter i div 4, so its number is a function of (seed, i) alone. The backward pass asks for the same
+numbers again instead of storing them, and a GPU program that owns element i needs nobody else's (Triton's own Philox,
+`tl.philox`, gives these bits).
 """
+
+import math
 
 import numpy as np
 from jaxtyping import Float, Integer
 
-from minirembert.ops.array import Array
+from minirembert.ops.array import Array, row_blocks
 
 ROUND_MULTIPLIERS = (np.uint64(0xD2511F53), np.uint64(0xCD9E8D57))
 KEY_INCREMENTS = (0x9E3779B9, 0xBB67AE85)  # the golden ratio and sqrt(3) - 1, as 32-bit fractions
@@ -30,17 +33,23 @@ def philox(seed: int, counter: Integer[Array, "*shape"]) -> tuple[Array, Array, 
     return c0, c1, c2, c3
 
 
-def uniform(seed: int, counter: Integer[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """float32 in [0, 1), one for each counter: the first Philox word, folded to 31 bits, times 2^-31."""
-    bits = philox(seed, counter)[0].astype(np.uint32).view(np.int32)
-    folded = np.where(bits < 0, ~bits, bits)
-    return folded.astype(np.float32) * np.float32(4.6566127342e-10)
+def uniform(seed: int, count: int, start: int = 0) -> Float[Array, " N"]:
+    """float32 in [0, 1) for the elements start, start + 1, ..., start + count - 1: 31 bits each, times 2^-31."""
+    first, end = start // 4, -(-(start + count) // 4)
+    words = np.empty((end - first, 4), np.uint32)
+    for block in row_blocks(end - first, 64):  # ten rounds of ten steps: the intermediate results should stay in the cache
+        words[block] = np.stack(philox(seed, np.arange(first + block.start, first + block.stop)), axis=-1)
+    bits = words.reshape(-1)[start - 4 * first :][:count]
+    return (bits >> 1).astype(np.float32) * np.float32(4.6566127342e-10)
 
 
-def keep_mask(shape: tuple[int, ...], drop_prob: float, seed: int) -> Float[Array, "*shape"]:
-    """What dropout multiplies by: 0 with probability `drop_prob`, else 1 / (1 - drop_prob). float32."""
-    counter = np.arange(np.prod(shape, dtype=np.int64), dtype=np.int64).reshape(shape)
-    return (uniform(seed, counter) >= drop_prob).astype(np.float32) / np.float32(1 - drop_prob)
+def keep_mask(shape: tuple[int, ...], drop_prob: float, seed: int, start: int = 0) -> Float[Array, "*shape"]:
+    """What dropout multiplies by, float32: 0 with probability `drop_prob`, else 1 / (1 - drop_prob).
+
+    `start` is the number of the first element, where `shape` is a part of something larger.
+    """
+    kept = uniform(seed, math.prod(shape), start) >= drop_prob
+    return kept.reshape(shape) * np.float32(1 / (1 - drop_prob))
 
 
 def check_drop_prob(drop_prob: float) -> None:
