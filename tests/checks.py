@@ -6,14 +6,18 @@ look how far it is off: on the case itself, and on a few cases that differ from 
 
     allowed = MULTIPLE (largest error of the baseline in the row) + FLOOR eps scale
 
-with scale the size of the answer or, where larger, of the terms it is made of (`oracles.SIZES`). Where the problem is ill-conditioned (a LayerNorm of a constant row) the baseline is far
-off and much is allowed; where it is harmless, little is. No test chooses a tolerance.
+with scale the size of the answer or, where that is larger, of the terms it is made of (`oracles.SIZES`). Where the problem
+is ill-conditioned the baseline is far off and much is allowed; where it is harmless, little is. No test chooses a
+tolerance. MULTIPLE and FLOOR are set so that right programs use about a third of what is allowed (500 random cases of each
+op, float32 and float64); the mutants in `mutants/` show that wrong ones exceed it.
 
 The second part holds the properties that every op has, whatever it computes.
 """
 
 import inspect
 import math
+from collections.abc import Callable
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,7 +31,7 @@ from minirembert.ops import OPS
 
 MULTIPLE = 4
 FLOOR = 8
-DISTURBANCES = 5
+DISTURBANCES = 3
 
 # Limits from the issue, for whole models against transformers
 PARITY_OUTPUTS = 1e-9  # float64, of outputs and losses
@@ -43,45 +47,53 @@ class Answer(NamedTuple):
     allowed: np.ndarray
 
 
-class Truth(NamedTuple):
-    y: Answer
-    gradients: tuple[Answer | None, ...]
+class Truth:
+    """What an op should give on a case with the case's cotangent, and how far a sound program in `dtype` may be off."""
+
+    def __init__(self, case: Case, dtype: str) -> None:
+        self.case, self.dtype = case, dtype
+
+    @cached_property
+    def y(self) -> Answer:
+        return self._answers(None)[0]
+
+    @cached_property
+    def gradients(self) -> tuple[Answer | None, ...]:
+        return self._answers(self.case.cotangent(self.y.exact.shape, "float64"))[1:]
+
+    def _answers(self, dy: np.ndarray | None) -> tuple[Answer | None, ...]:
+        """Of y and, if there is a dy, of the gradients."""
+        op, eps = self.case.op, np.finfo(self.dtype).eps
+        arrays, settings = self.case.at("float64")
+        exact = answers(op, arrays, settings, dy)
+        errors = [None if e is None else np.zeros_like(e) for e in exact]
+        rng = np.random.default_rng([self.case.seed, 3])
+        for i in range(1 + DISTURBANCES):
+            inputs = [a if a is None or i == 0 else a * (1 + eps * rng.choice((-1, 1), a.shape)) for a in (*arrays, dy)]
+            *inputs, dy_here = (None if a is None else np.asarray(a, self.dtype) for a in inputs)
+            baseline = answers(op, tuple(inputs), self.case.at(self.dtype)[1], dy_here)
+            for j, (b, e) in enumerate(zip(baseline, exact, strict=True)):
+                if e is not None:
+                    errors[j] = np.maximum(errors[j], np.abs(b.astype(np.float64) - e))
+
+        terms = [None] * len(exact)
+        if op in SIZES:
+            some_dy = self.case.cotangent(exact[0].shape, "float64") if dy is None else dy
+            terms = SIZES[op](*arrays, exact[0], some_dy, eps, **settings)
+        found: list[Answer | None] = []
+        for e, error, term in zip(exact, errors, terms, strict=False):
+            if e is None:
+                found.append(None)
+                continue
+            scale = np.abs(e) if term is None else np.maximum(np.abs(e), term)
+            allowed = MULTIPLE * largest_in_row(error) + FLOOR * (eps * scale + np.finfo(self.dtype).tiny)
+            found.append(Answer(e, allowed))
+        return tuple(found)
 
 
 def truth(case: Case, dtype: str) -> Truth:
-    """What the op should give on `case` with the case's cotangent, and how far a sound program in `dtype` may be off."""
-    if dtype not in case.cache:
-        case.cache[dtype] = _truth(case, dtype)
-    return case.cache[dtype]
-
-
-def _truth(case: Case, dtype: str) -> Truth:
-    arrays, settings = case.at("float64")
-    (y,) = answers(case.op, arrays, settings, None)
-    dy = case.cotangent(y.shape, "float64") if OPS[case.op].backward else None
-    exact = answers(case.op, arrays, settings, dy)
-
-    eps = np.finfo(dtype).eps
-    rng = np.random.default_rng([case.seed, 3])
-    _, settings_here = case.at(dtype)
-    errors = [np.zeros_like(e) if e is not None else None for e in exact]
-    for i in range(1 + DISTURBANCES):
-        inputs = [a if a is None or i == 0 else a * (1 + eps * rng.choice((-1, 1), a.shape)) for a in (*arrays, dy)]
-        inputs = [None if a is None else np.asarray(a, dtype) for a in inputs]
-        baseline = answers(case.op, tuple(inputs[:-1]), settings_here, inputs[-1])
-        for j, (b, e) in enumerate(zip(baseline, exact, strict=True)):
-            if e is not None:
-                errors[j] = np.maximum(errors[j], np.abs(b.astype(np.float64) - e))
-
-    terms = SIZES[case.op](*arrays, exact[0], dy, eps, **settings) if case.op in SIZES else [None] * len(exact)
-    found: list[Answer | None] = []
-    for e, error, term in zip(exact, errors, terms, strict=True):
-        if e is not None:
-            scale = np.abs(e) if term is None else np.maximum(np.abs(e), term)
-            found.append(Answer(e, MULTIPLE * largest_in_row(error) + FLOOR * (eps * scale + np.finfo(dtype).tiny)))
-        else:
-            found.append(None)
-    return Truth(found[0], tuple(found[1:]))
+    """The truth about a case; worked out once."""
+    return case.cache.setdefault(dtype, Truth(case, dtype))
 
 
 def largest_in_row(a: np.ndarray) -> np.ndarray:
@@ -155,7 +167,7 @@ def check_backward_is_the_transpose_of_forward(impl: Impl, case: Case) -> None:
 
     The slope comes from central differences of fourth order. (A complex step would have no rounding error, but the ops
     compare, clip and take maxima, which complex numbers do not do.) Its error is bounded from what it does: halving the
-    step must not change it, and each value it is made of carries a few eps. The most exact of several steps is taken.
+    step must not change it, and each value it is made of carries the error that is allowed to it.
     """
     dtype = impl.dtypes[0]
     case = _where_the_transpose_is_asked_for(case)
@@ -163,43 +175,54 @@ def check_backward_is_the_transpose_of_forward(impl: Impl, case: Case) -> None:
     y, saved = impl.call(case.op, *arrays, **settings)
     u = case.cotangent(y.shape, dtype)
     directions = [None if a is None else case.rng.standard_normal(a.shape) for a in arrays]
-    terms = [
-        v * g for v, g in zip(directions, impl.call_back(case.op, u, saved), strict=True) if v is not None
-    ]
-    along_gradient, gradient_size = sum(t.sum() for t in terms), sum(np.abs(t).sum() for t in terms)
 
-    def value(t: float) -> tuple[float, float]:
+    along_gradient, allowed = 0.0, 0.0
+    gradients = impl.call_back(case.op, u, saved)
+    for v, gradient, answer in zip(directions, gradients, truth(case, dtype).gradients, strict=True):
+        if v is not None:
+            along_gradient += (v * gradient).sum()
+            allowed += (np.abs(v) * answer.allowed).sum()
+
+    def value(t: float) -> float:
         moved = [None if a is None else np.asarray(a + t * v, dtype) for a, v in zip(arrays, directions, strict=True)]
-        product = u * impl.call(case.op, *moved, **settings)[0]
-        return product.sum(), np.abs(product).sum()
+        return (u * impl.call(case.op, *moved, **settings)[0]).sum()
 
-    along_difference, error = slope_at_zero(value, np.finfo(dtype).eps)
-    allowed = error + FLOOR * np.finfo(dtype).eps * gradient_size
-    assert_within(along_gradient, along_difference, allowed, f"<v, J^T u> against <J v, u> of {case}", case.seed)
+    noise = (np.abs(u) * truth(case, dtype).y.allowed).sum()
+    along_difference, error = slope_at_zero(value, noise)
+    what = f"<v, J^T u> against <J v, u> of {case}"
+    assert_within(along_gradient, along_difference, allowed + error, what, case.seed)
 
 
 def _where_the_transpose_is_asked_for(case: Case) -> Case:
-    """Three ops have places where backward is by definition not the derivative of forward; go round them."""
+    """Places where backward is by definition not the derivative of forward, or where no step is short enough."""
     if case.op == "relu":  # at the kink
         (x,) = case.arrays
         return case.but_with(np.where(np.abs(x) < 0.2, 1.0, x))
+    if "eps" in case.settings and sum(case.arrays[:-2]).std(-1).min() < 0.1:  # in a row that hardly varies
+        return case.but_with(eps=0.1)
     if case.op == "embedding":  # in the padding row
         return case.but_with(padding_idx=None)
-    if case.op == "attention" and case.settings["bias"] is not None:  # in rows that see nothing: rounding hides the scores
-        bias = case.settings["bias"].copy()
+    if case.op == "attention" and case.settings["bias"] is not None:
+        bias = case.settings["bias"].copy()  # in a row that sees nothing: rounding hides the scores
         bias[(bias < -1).all(axis=-1)] = 0
         return case.but_with(bias=bias)
     return case
 
 
-def slope_at_zero(value: Any, eps: float, steps: tuple[float, ...] = (2**-6, 2**-8, 2**-10, 2**-12)) -> tuple[float, float]:
-    """(slope, bound of its error) of t -> value(t)[0] at 0, where value(t)[1] is the sum of the terms' absolute values."""
+def slope_at_zero(
+    value: Callable[[float], float], noise: float, steps: tuple[float, ...] = (2**-6, 2**-8, 2**-10, 2**-12)
+) -> tuple[float, float]:
+    """(slope, bound of its error) of t -> value(t) at 0, where each value may be off by `noise`.
+
+    Of several steps, the one with the smallest bound: a long step misses the curvature, a short one enlarges the noise.
+    """
     best = (math.nan, math.inf)
     for h in steps:
-        (far, near, tiny) = ((value(t * h), value(-t * h)) for t in (2, 1, 0.5))
-        d = {t: (plus[0] - minus[0]) / (2 * t * h) for t, (plus, minus) in ((2, far), (1, near), (0.5, tiny))}
-        slope, coarser = (4 * d[0.5] - d[1]) / 3, (4 * d[1] - d[2]) / 3
-        error = abs(slope - coarser) + FLOOR * eps * max(near[0][1], far[0][1], tiny[0][1]) / h
+        far, near, nearest = ((value(t * h) - value(-t * h)) / (2 * t * h) for t in (2, 1, 0.5))
+        slope, coarser = (4 * nearest - near) / 3, (4 * near - far) / 3
+        error = (
+            abs(slope - coarser) + 3 * noise / h
+        )  # 3 = (4 / 0.5 + 1) / 3: what the two differences make of the noise
         if error < best[1]:
             best = (slope, error)
     return best

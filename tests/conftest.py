@@ -14,9 +14,11 @@ torch.set_num_threads(1)  # the arrays are tiny
 
 # `pytest --hypothesis-profile search` looks for new failures; the default tries the same cases every time.
 hypothesis.settings.register_profile(
-    "default", max_examples=25, deadline=None, derandomize=True, database=None, report_multiple_bugs=False
+    "default", max_examples=20, deadline=None, derandomize=True, database=None, report_multiple_bugs=False
 )
-hypothesis.settings.register_profile("search", max_examples=1000, deadline=None, report_multiple_bugs=False)
+hypothesis.settings.register_profile(
+    "search", max_examples=500, deadline=None, database=None, report_multiple_bugs=False
+)
 hypothesis.settings.load_profile("default")
 
 

@@ -6,15 +6,16 @@ implementation to the test, append it to IMPLS.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, replace
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
+from types import ModuleType
 from typing import Any, NamedTuple
 from unittest import mock
 
 import numpy as np
 from strategies import Case
 
-from minirembert.ops import OPS, Op, OpTable, activations, attention
+from minirembert.ops import OPS, OpTable, activations, attention
 
 
 class Result(NamedTuple):
@@ -66,17 +67,22 @@ class Impl:
         """A saved statistic, by its name."""
         return self.to_numpy(getattr(saved, field))
 
-    def but_with(self, name: str, **ops: Op) -> "Impl":
-        """The same implementation with other ops in some places: how a mutant is planted."""
-        return replace(self, name=name, ops={**self.ops, **ops})
 
+def tiny_numpy_blocks(*modules: ModuleType) -> Callable[[], AbstractContextManager[None]]:
+    """One row of an activation at a time, one head of attention at a time, in these modules."""
 
-@contextmanager
-def _tiny_numpy_blocks() -> Iterator[None]:
-    """One row of an activation at a time, one head of attention at a time."""
-    one_row = lambda rows, *_: (slice(i, i + 1) for i in range(rows))  # noqa: E731
-    with mock.patch.object(attention, "SCORES_BYTES", 1), mock.patch.object(activations, "row_blocks", one_row):
-        yield
+    @contextmanager
+    def tiny() -> Iterator[None]:
+        one_row = lambda rows, *_: (slice(i, i + 1) for i in range(rows))  # noqa: E731
+        with ExitStack() as stack:
+            for module in modules:
+                if hasattr(module, "SCORES_BYTES"):
+                    stack.enter_context(mock.patch.object(module, "SCORES_BYTES", 1))
+                elif hasattr(module, "row_blocks"):
+                    stack.enter_context(mock.patch.object(module, "row_blocks", one_row))
+            yield
+
+    return tiny
 
 
 NUMPY = Impl(
@@ -85,7 +91,7 @@ NUMPY = Impl(
     to_device=lambda array: array,
     to_numpy=lambda array: array,
     shares_memory=np.shares_memory,
-    tiny_blocks=_tiny_numpy_blocks,
+    tiny_blocks=tiny_numpy_blocks(attention, activations),
 )
 
 IMPLS = [NUMPY]

@@ -63,7 +63,9 @@ TASKS = {
     "encoder": Task(RemBertModel, None, {}),
     "masked lm": Task(RemBertForMaskedLM, masked_lm_labels, {}),
     "single label": Task(
-        RemBertForSequenceClassification, lambda rng, s, shape: {"labels": rng.integers(0, 3, shape[0])}, {"num_labels": 3}
+        RemBertForSequenceClassification,
+        lambda rng, s, shape: {"labels": rng.integers(0, 3, shape[0])},
+        {"num_labels": 3},
     ),
     "single label, one ignored": Task(
         RemBertForSequenceClassification,
@@ -76,7 +78,9 @@ TASKS = {
         {"num_labels": 3},
     ),
     "regression": Task(
-        RemBertForSequenceClassification, lambda rng, s, shape: {"labels": rng.standard_normal(shape[0])}, {"num_labels": 1}
+        RemBertForSequenceClassification,
+        lambda rng, s, shape: {"labels": rng.standard_normal(shape[0])},
+        {"num_labels": 1},
     ),
     "regression on three": Task(
         RemBertForSequenceClassification,
@@ -109,7 +113,9 @@ def make_model(task: Task, size: str = "head size 7", dtype: str = "float64", se
     return model
 
 
-def make_batch(task: Task, size: str = "head size 7", seed: int = 0, batch: int = 3, with_labels: bool = True) -> dict[str, Any]:
+def make_batch(
+    task: Task, size: str = "head size 7", seed: int = 0, batch: int = 3, with_labels: bool = True
+) -> dict[str, Any]:
     """Ids with token types, a ragged mask with a row that sees nothing, and labels."""
     sizes = {"type_vocab_size": 2} | SIZES[size]
     rng = np.random.default_rng(seed)

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from impls import Impl
 from strategies import EVERY_KIND, Case, cases
 
@@ -30,9 +30,10 @@ class Property(NamedTuple):
     def name(self) -> str:
         return f"{self.op}: {self.check.__name__.removeprefix('check_').replace('_', ' ')}"
 
-    def test(self, impl: Impl) -> None:
-        """Runs the check over cases of the op; raises AssertionError where it fails."""
+    def test(self, impl: Impl, **changes: Any) -> None:
+        """Runs the check over cases of the op; raises AssertionError where it fails. `changes` are hypothesis settings."""
 
+        @settings(**changes)
         @given(case=cases(self.op, self.values))
         def on_every_case(case: Case) -> None:
             self.check(impl, case)

@@ -5,7 +5,7 @@ import math
 import mpmath
 import numpy as np
 import pytest
-from checks import FLOOR, ERF_FLOAT32, ERF_FLOAT64_ULPS, assert_same, assert_within, truth
+from checks import ERF_FLOAT32, ERF_FLOAT64_ULPS, FLOOR, assert_same, assert_within, truth
 from properties import holds_for, property_tests
 from strategies import ACTIVATIONS
 
@@ -110,7 +110,9 @@ def test_erf_in_float32_is_as_exact_as_it_claims():
 def test_erf_in_float32_around_the_places_where_it_could_jump():
     """Every float32 within 1000 of where the polynomial ends, and of zero."""
     for centre in (3.9, -3.9, 1.0, 0.0):
-        x = np.float32(centre) + np.arange(-1000, 1001, dtype=np.float32) * np.spacing(np.float32(max(1e-3, abs(centre))))
+        x = np.float32(centre) + np.arange(-1000, 1001, dtype=np.float32) * np.spacing(
+            np.float32(max(1e-3, abs(centre)))
+        )
         assert_within(erf(x), [math.erf(float(v)) for v in x], ERF_FLOAT32, f"erf around {centre}", None)
 
 
@@ -125,7 +127,9 @@ def test_erf_in_float64_against_fifty_digits():
     x = np.concatenate([np.linspace(-6, 6, 401), [1e-300, -1e-8, 0.5, 5.9, 27.0, -40.0, 0.0]])
     with mpmath.workdps(50):
         exact = [mpmath.erf(mpmath.mpf(float(v))) for v in x]
-        ulps = [abs(mpmath.mpf(float(y)) - e) / np.spacing(abs(float(e)) or 1.0) for y, e in zip(erf(x), exact, strict=True)]
+        ulps = [
+            abs(mpmath.mpf(float(y)) - e) / np.spacing(abs(float(e)) or 1.0) for y, e in zip(erf(x), exact, strict=True)
+        ]
     assert max(ulps) <= ERF_FLOAT64_ULPS, f"erf({x[np.argmax(ulps)]}) is off by {float(max(ulps)):.2f} ulp"
 
 

@@ -58,7 +58,11 @@ def check_the_statistics_are_what_their_names_say(impl, case):
         rstd = impl.saved(saved, "rstd")
         assert rstd.dtype == dtype
         assert_within(
-            1 / rstd.astype(np.float64) ** 2, var + case.settings["eps"], allowed, f"rstd ({dtype}) of {case}", case.seed
+            1 / rstd.astype(np.float64) ** 2,
+            var + case.settings["eps"],
+            allowed,
+            f"rstd ({dtype}) of {case}",
+            case.seed,
         )
 
 
@@ -87,13 +91,17 @@ def check_the_gradient_has_no_part_along_the_row_itself(impl, case):
     x = sum(case.arrays[:-2])
     xhat = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-12)
     (dx, *_), gradient = impl.run(case, dtype).gradients, truth(case, dtype).gradients[0]
-    stretch = (1 - (xhat**2).mean(-1)) * np.abs(gradient.exact * xhat).sum(-1)  # eps / (var + eps): what eps leaves over
+    stretch = (1 - (xhat**2).mean(-1)) * np.abs(gradient.exact * xhat).sum(
+        -1
+    )  # eps / (var + eps): what eps leaves over
     left = (gradient.exact * xhat).sum(-1)
     allowed = (gradient.allowed * np.abs(xhat)).sum(-1)
     assert_within((dx * xhat).sum(-1), left, allowed, f"dx along xhat of {case}", case.seed)
     if x.shape[-1] > 2:  # two numbers have no third direction: there, dx is nothing but what eps leaves over
         scale = np.abs(gradient.exact).sum(-1)
-        assert (np.abs(left) <= stretch + np.sqrt(np.finfo(dtype).eps) * scale).all(), f"{case}: dx has a part along xhat"
+        assert (np.abs(left) <= stretch + np.sqrt(np.finfo(dtype).eps) * scale).all(), (
+            f"{case}: dx has a part along xhat"
+        )
 
 
 @holds_for("layer_norm", "residual_layer_norm")

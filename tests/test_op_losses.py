@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F
 from checks import FLOOR, assert_same, assert_within, truth
 from properties import holds_for, property_tests
 from strategies import ORDINARY

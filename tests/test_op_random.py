@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 
+from minirembert.ops import random
 from minirembert.ops.random import check_drop_prob, keep_mask, philox, uniform
 
 # Random123's kat_vectors for philox4x32-10 (Salmon et al. 2011): counter, key, output
@@ -45,40 +46,49 @@ def test_the_first_published_answer_in_ours():
     assert " ".join(f"{int(word[0]):08x}" for word in words) == KNOWN_ANSWERS[0][2]
 
 
-def test_uniform_stays_below_one_and_reaches_zero():
-    """The two ends of the 31 bits: 1.0 would never be dropped, at any probability."""
-    draws = uniform(0, np.arange(1 << 18))
+def test_uniform_stays_below_one_and_reaches_zero(monkeypatch):
+    """At the ends of what Philox can give. 1.0 would never be dropped, at any probability."""
+    words = np.array([[0], [1], [0x80000000], [0xFFFFFFFF]], np.uint64)
+    monkeypatch.setattr(random, "philox", lambda seed, counter: tuple(words))
+    draws = uniform(0, 4)
     assert draws.dtype == np.float32
-    assert draws.min() >= 0
-    assert draws.max() < 1
-    assert np.float32(2**31 - 1) * np.float32(4.6566127342e-10) < 1
+    assert draws[:2].tolist() == [0, 0]
+    assert abs(draws[2] - 0.5) < np.finfo(np.float32).eps
+    assert 1 - np.finfo(np.float32).eps < draws[3] < 1
 
 
 @pytest.mark.parametrize("seed", [0, 1, 12345678901])
 def test_uniform_fills_its_bins_evenly(seed):
     """Chi-square over 256 bins: mean 255, standard deviation sqrt(2 * 255)."""
     n, bins = 1 << 18, 256
-    counts = np.bincount((uniform(seed, np.arange(n)) * bins).astype(int), minlength=bins)
+    counts = np.bincount((uniform(seed, n) * bins).astype(int), minlength=bins)
     chi_square = ((counts - n / bins) ** 2).sum() / (n / bins)
     assert abs(chi_square - (bins - 1)) < SIGMAS * math.sqrt(2 * (bins - 1))
 
 
 def test_neighbours_and_seeds_are_uncorrelated():
     n = 1 << 18
-    a, b = uniform(3, np.arange(n + 1)), uniform(4, np.arange(n))
+    a, b = uniform(3, n + 1), uniform(4, n)
     for x, y in ((a[:-1], a[1:]), (a[:-1], b)):
         assert abs(np.corrcoef(x, y)[0, 1]) < SIGMAS / math.sqrt(n)
 
 
 def test_an_element_s_number_does_not_depend_on_its_company():
     """What makes it usable on a GPU: the program that owns element i needs nothing but (seed, i)."""
-    everything = uniform(9, np.arange(1000))
-    some = np.array([[999, 0], [17, 256]])
-    assert (uniform(9, some) == everything[some]).all()
+    everything = uniform(9, 100_000)
+    for start, count in ((0, 1), (1, 1), (2, 5), (3, 6), (4, 4), (17, 0), (997, 3), (70_001, 29_999)):
+        assert (uniform(9, count, start) == everything[start : start + count]).all()
+
+
+def test_an_element_s_number_is_its_word_of_its_counter():
+    drawn = uniform(5, 40)
+    for i, number in enumerate(drawn):
+        word = plain_philox([i // 4, 0, 0, 0], [5, 0])[i % 4]
+        assert number == np.float32(word >> 1) * np.float32(4.6566127342e-10)
 
 
 def test_seeds_that_differ_in_the_upper_half_differ():
-    assert (uniform(5, np.arange(100)) != uniform(5 + (1 << 32), np.arange(100))).any()
+    assert (uniform(5, 100) != uniform(5 + (1 << 32), 100)).any()
 
 
 @pytest.mark.parametrize("p", [0.0, 0.1, 0.5, 0.9])

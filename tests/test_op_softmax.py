@@ -65,7 +65,9 @@ def check_the_gradient_of_a_row_sums_to_zero(impl, case):
     for dtype in impl.dtypes:
         (dx,) = impl.run(case, dtype).gradients
         allowed = truth(case, dtype).gradients[0].allowed.sum(-1)
-        assert_within(dx.astype(np.float64).sum(-1), np.zeros(dx.shape[:-1]), allowed, f"sum of dx of {case}", case.seed)
+        assert_within(
+            dx.astype(np.float64).sum(-1), np.zeros(dx.shape[:-1]), allowed, f"sum of dx of {case}", case.seed
+        )
 
 
 @holds_for("softmax")

@@ -1,7 +1,9 @@
 """What every op must do, whatever it computes."""
 
 import checks
+import numpy as np
 import pytest
+from jaxtyping import TypeCheckError
 from oracles import ORACLES
 from properties import holds_for, property_tests
 from strategies import CASES, ORDINARY
@@ -22,3 +24,9 @@ test_op = property_tests()
 @pytest.mark.parametrize("where", [CASES, ORACLES], ids=["strategy", "oracle"])
 def test_no_op_is_forgotten(where):
     assert set(where) == set(OPS)
+
+
+def test_the_shapes_in_the_signatures_are_checked_while_the_tests_run():
+    """`conftest.py` sees to it: every call in this suite is also a test of the shapes that the signatures promise."""
+    with pytest.raises(TypeCheckError, match="weight"):
+        OPS["linear"].forward(np.zeros((2, 3)), np.zeros((4, 5)))

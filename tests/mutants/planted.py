@@ -1,0 +1,364 @@
+"""Wrong implementations, each the right one with one line changed: the mistakes people make with these formulas.
+
+A mutant is an edit of an op's source: the text that is there, the text that is planted instead, and what is wrong with it
+in words. The edited module is executed beside the real one and gives another entry for the op table.
+"""
+
+import inspect
+import sys
+from dataclasses import replace
+from types import ModuleType
+from typing import NamedTuple
+
+import numpy as np
+from impls import Impl, tiny_numpy_blocks
+
+from minirembert.ops import OPS, Op
+
+
+class Mutant(NamedTuple):
+    op: str
+    wrong: str
+    old: str
+    new: str
+
+    def planted_in(self, impl: Impl) -> Impl:
+        """The NumPy implementation with this mutant in the place of the op."""
+        module = self._edited()
+        backward = getattr(module, f"{self.op}_backward", None)
+        ops = {**impl.ops, self.op: Op(getattr(module, self.op), backward)}
+        return replace(impl, name=f"{self.op}: {self.wrong}", ops=ops, tiny_blocks=tiny_numpy_blocks(module))
+
+    def _edited(self) -> ModuleType:
+        original = sys.modules[OPS[self.op].forward.__module__]
+        source = inspect.getsource(original)
+        assert source.count(self.old) == 1, (
+            f"the source has {self.old!r} {source.count(self.old)} times: move the mutant"
+        )
+        module = ModuleType(original.__name__)
+        module.__dict__["np"] = np  # an edit may use it where the file does not
+        exec(compile(source.replace(self.old, self.new), f"<{self.op}: {self.wrong}>", "exec"), module.__dict__)
+        return module
+
+
+def mutants(op: str, *rows: tuple[str, str, str]) -> list[Mutant]:
+    return [Mutant(op, *row) for row in rows]
+
+
+MUTANTS = [
+    *mutants(
+        "layer_norm",
+        ("unbiased variance", "/ x.shape[-1]\n    rstd", "/ max(1, x.shape[-1] - 1)\n    rstd"),
+        ("eps outside the root", "1 / np.sqrt(var + eps)", "1 / (np.sqrt(var) + eps)"),
+        ("no eps", "1 / np.sqrt(var + eps)", "1 / np.sqrt(np.maximum(var, 1e-38))"),
+        ("no root", "1 / np.sqrt(var + eps)", "1 / (var + eps)"),
+        (
+            "variance in one pass",
+            "np.vecdot(y, y)[..., None] / x.shape[-1]",
+            "np.maximum((x * x).mean(axis=-1, keepdims=True) - mean * mean, 0)",
+        ),
+        ("no centring", "y = x - mean", "y = x - 0 * mean"),
+        (
+            "one mean for all rows",
+            "mean = x.mean(axis=-1, keepdims=True)",
+            "mean = x.mean(axis=-1, keepdims=True) * 0 + x.mean()",
+        ),
+        ("weight and bias swapped", "y *= weight\n    y += bias", "y *= bias\n    y += weight"),
+        (
+            "float64 on the way",
+            "mean = x.mean(axis=-1, keepdims=True)",
+            "mean = x.mean(axis=-1, keepdims=True, dtype=np.float64)",
+        ),
+        ("x overwritten", "y = x - mean", "y = np.subtract(x, mean, out=x if x.flags.writeable else None)"),
+        ("mean and rstd saved in each other's place", "mean[..., 0], rstd[..., 0]", "rstd[..., 0], mean[..., 0]"),
+        ("dx without the term along the mean", "dx -= along_mean", "dx -= 0 * along_mean"),
+        ("dx without the term along xhat", "xhat *= along_xhat", "xhat *= 0 * along_xhat"),
+        (
+            "a sum for the mean in dx",
+            "along_mean = dx.mean(axis=-1, keepdims=True)",
+            "along_mean = dx.sum(axis=-1, keepdims=True)",
+        ),
+        (
+            "a sum for the mean along xhat",
+            "np.vecdot(dx, xhat)[..., None] / x.shape[-1]",
+            "np.vecdot(dx, xhat)[..., None]",
+        ),
+        ("the term along xhat from dy", "np.vecdot(dx, xhat)", "np.vecdot(dy, xhat)"),
+        ("dx without the weight", "dx = dy * weight", "dx = dy * 1"),
+        ("dx without rstd", "dx *= rstd[..., None]\n    return", "return"),
+        ("dweight without xhat", "dweight = (dy * xhat)", "dweight = dy.copy()"),
+        ("dweight with x for xhat", "dweight = (dy * xhat)", "dweight = (dy * x)"),
+        ("dweight with the weight in it", "dweight = (dy * xhat)", "dweight = (dy * xhat * weight)"),
+        ("dbias with the weight in it", "dbias = dy.reshape", "dbias = (dy * weight).reshape"),
+        ("dbias as a mean", "dbias = dy.reshape(rows).sum(axis=0)", "dbias = dy.reshape(rows).mean(axis=0)"),
+    ),
+    *mutants(
+        "residual_layer_norm",
+        ("the difference for the sum", "layer_norm(x + residual,", "layer_norm(x - residual,"),
+        ("both terms share one gradient", "return dx, dx.copy(), dweight, dbias", "return dx, dx, dweight, dbias"),
+        ("no gradient for the residual", "return dx, dx.copy(), dweight, dbias", "return dx, dx * 0, dweight, dbias"),
+        (
+            "dy added to the residual's gradient",
+            "return dx, dx.copy(), dweight, dbias",
+            "return dx, dx + dy, dweight, dbias",
+        ),
+    ),
+    *mutants(
+        "softmax",
+        ("the sum over the wrong axis", "y /= y.sum(axis=-1, keepdims=True)", "y /= y.sum(axis=0, keepdims=True)"),
+        ("no maximum taken off", "m = x.max(axis=-1, keepdims=True)", "m = x.max(axis=-1, keepdims=True) * 0"),
+        ("one maximum for all rows", "m = x.max(axis=-1, keepdims=True)", "m = np.full_like(x[..., :1], x.max())"),
+        ("a hidden row divided by zero", "y += empty", "y += 0"),
+        ("backward without the row's gain", "dx -= saved.y * gain", "dx -= 0 * gain"),
+        ("the gain not weighted", "dx -= saved.y * gain", "dx -= gain"),
+        ("a mean for the gain", "dx.sum(axis=-1, keepdims=True)", "dx.mean(axis=-1, keepdims=True)"),
+        ("the diagonal of the Jacobian alone", "dx -= saved.y * gain", "dx -= saved.y * saved.y * dy"),
+    ),
+    *mutants(
+        "attention",
+        ("no scale", "scores *= 1 / math.sqrt(heads_q.shape[-1])", "scores *= 1"),
+        ("scaled by d", "scores *= 1 / math.sqrt(heads_q.shape[-1])", "scores *= 1 / heads_q.shape[-1]"),
+        (
+            "multiplied by the root of d",
+            "scores *= 1 / math.sqrt(heads_q.shape[-1])",
+            "scores *= math.sqrt(heads_q.shape[-1])",
+        ),
+        ("the bias scaled, too", "scores += bias[part]", "scores += bias[part] / math.sqrt(heads_q.shape[-1])"),
+        ("the bias with the wrong sign", "scores += bias[part]", "scores -= np.maximum(bias[part], -1e30)"),
+        ("no bias", "scores += bias[part]", "scores += 0"),
+        ("no row maximum", "m = p.max(axis=-1, keepdims=True)", "m = p.max(axis=-1, keepdims=True) * 0"),
+        ("lse without the maximum", "(m + np.log(total))", "np.log(total)"),
+        (
+            "heads interleaved",
+            "(batch, length, num_heads, width // num_heads).transpose(0, 2, 1, 3)",
+            "(batch, length, width // num_heads, num_heads).transpose(0, 3, 1, 2)",
+        ),
+        (
+            "only the first head of a split block",
+            "yield slice(sequence, sequence + 1), heads",
+            "yield slice(sequence, sequence + 1), slice(0, 1)",
+        ),
+        ("the scale left out of backward", "scale = 1 / math.sqrt(heads_q.shape[-1])", "scale = 1"),
+        ("no delta", "dp -= delta", "dp -= 0 * delta"),
+        (
+            "delta from the queries",
+            "np.vecdot(heads_dy[part], heads_y[part])",
+            "np.vecdot(heads_dy[part], heads_q[part])",
+        ),
+        ("the diagonal of the Jacobian alone", "dp -= delta\n        dp *= p", "dp *= p * (1 - p)"),
+        ("dV without the dropout mask", "kept = p * keep", "kept = p"),
+        ("dP without the dropout mask", "dp *= keep", "dp *= 1"),
+        ("another dropout mask in backward", "saved.drop_prob, saved.seed)", "saved.drop_prob, saved.seed + 1)"),
+        (
+            "dropout counted from the start of each block",
+            "counter = rows[..., None] * keys",
+            "counter = (rows - rows.flat[0])[..., None] * keys",
+        ),
+        (
+            "dropout renormalised",
+            "np.divide(p @ heads_v[part], total, out=heads_y[part])",
+            "np.divide(p @ heads_v[part], np.maximum(p.sum(axis=-1, keepdims=True), 1e-30), out=heads_y[part])",
+        ),
+        ("dropout without rescaling", "np.float32(1 - drop_prob)\n", "np.float32(1)\n"),
+        ("blind rows count each key once", "= 1 / scores.shape[-1]\n    return", "= 1\n    return"),
+        ("blind rows send nothing back", "= 1 / scores.shape[-1]\n    return", "= 0\n    return"),
+        (
+            "dq written to q",
+            'dq, dk, dv = (np.empty_like(x, order="C") for x in (saved.q, saved.k, saved.v))',
+            "dq, dk, dv = (x if x.flags.carray else x.copy() for x in (saved.q, saved.k, saved.v))",
+        ),
+        (
+            "dv without the probabilities",
+            "np.matmul(kept.swapaxes(-1, -2), heads_dy[part], out=heads_dv[part])",
+            "np.matmul(np.ones_like(kept).swapaxes(-1, -2), heads_dy[part], out=heads_dv[part])",
+        ),
+    ),
+    *mutants(
+        "attention_probabilities",
+        ("before dropout", "p *= keep_mask(p.shape, drop_prob, seed).astype(p.dtype, copy=False)", "p *= 1"),
+        (
+            "without the bias",
+            "softmax(_scores(heads_q, heads_k, _broadcast_bias(bias, heads_q, heads_k), everything))",
+            "softmax(_scores(heads_q, heads_k, None, everything))",
+        ),
+    ),
+    *mutants(
+        "gelu",
+        (
+            "the tanh approximation for erf",
+            "_activation(_gelu, _gelu_slope,",
+            "_activation(_gelu_new, _gelu_new_slope,",
+        ),
+        ("erf of x, not x / sqrt 2", "y = erf(x * SQRT_HALF)", "y = erf(x)"),
+        ("the slope without the density", "cdf += density", "cdf += 0 * density"),
+        ("the density without its norm", "density *= INV_SQRT_2PI", "density *= 1"),
+        ("the density of x, not of x^2 / 2", "density *= -0.5", "density *= -1"),
+        (
+            "the slope without dy",
+            "np.multiply(slope(rows_x[block]), rows_dy[block], out=rows_dx[block])",
+            "np.multiply(slope(rows_x[block]), 1, out=rows_dx[block])",
+        ),
+        (
+            "the last row of a block left out",
+            "rows_y[block] = value(rows_x[block])",
+            "rows_y[block] = 0; rows_y[block][:-1] = value(rows_x[block])[:-1]",
+        ),
+    ),
+    *mutants(
+        "gelu_new",
+        ("the cubic term's derivative without its 3", "(1 + 3 * 0.044715 * x * x)", "(1 + 0.044715 * x * x)"),
+        ("the exact one", "_activation(_gelu_new, _gelu_new_slope,", "_activation(_gelu, _gelu_slope,"),
+    ),
+    *mutants("quick_gelu", ("1.7 for 1.702", "return x * _sigmoid(1.702 * x)", "return x * _sigmoid(1.7 * x)")),
+    *mutants("relu", ("slope 1 at zero", "(x > 0).astype", "(x >= 0).astype")),
+    *mutants(
+        "silu",
+        ("the slope without x", "return s * (1 + x * (1 - s))", "return s * (1 + (1 - s))"),
+        ("the slope of the gate alone", "return s * (1 + x * (1 - s))", "return s"),
+    ),
+    *mutants(
+        "mish",
+        (
+            "softplus that overflows",
+            "return x * np.tanh(np.logaddexp(0, x))",
+            "return x * np.tanh(np.log(1 + np.exp(x)))",
+        ),
+        ("the slope without the sigmoid", "t + x * (1 - t * t) * _sigmoid(x)", "t + x * (1 - t * t)"),
+    ),
+    *mutants(
+        "sigmoid",
+        ("an exponential that overflows", "return 0.5 * (1 + np.tanh(0.5 * x))", "return 1 / (1 + np.exp(-x))"),
+    ),
+    *mutants("tanh", ("slope 1 - t", "return 1 - t * t\n\n\ndef _mish(", "return 1 - t\n\n\ndef _mish(")),
+    *mutants("identity", ("dy handed on as it is", "return (dy.copy(),)", "return (dy,)")),
+    *mutants(
+        "embedding",
+        (
+            "a repeated id overwrites",
+            "dweight[rows] = np.add.reduceat(dy.reshape(-1, width)[order], starts, axis=0)",
+            "dweight[saved.ids.reshape(-1)] = dy.reshape(-1, width)",
+        ),
+        ("gradients not sorted with their ids", "dy.reshape(-1, width)[order]", "dy.reshape(-1, width)"),
+        ("the padding row learns", "dweight[saved.padding_idx] = 0", "dweight[saved.padding_idx] += 0"),
+        ("padding row 0 taken for none", "if saved.padding_idx is not None:", "if saved.padding_idx:"),
+        ("the padding row read as zeros", "y = weight[ids]", "y = weight[ids] * (ids != padding_idx)[..., None]"),
+        (
+            "the mean over repeats",
+            "starts, axis=0)",
+            "starts, axis=0) / np.bincount(ids)[rows][:, None].astype(dy.dtype)",
+        ),
+    ),
+    *mutants(
+        "linear",
+        ("dbias over the wrong axis", "dbias = dy_rows.sum(axis=0)", "dbias = dy_rows.sum(axis=1)"),
+        ("dbias over the first axis alone", "dbias = dy_rows.sum(axis=0)", "dbias = dy.sum(axis=0)"),
+        ("dbias as a mean", "dbias = dy_rows.sum(axis=0)", "dbias = dy_rows.mean(axis=0)"),
+        (
+            "dweight transposed",
+            "dweight = dy_rows.T @ x.reshape(-1, x.shape[-1])",
+            "dweight = (x.reshape(-1, x.shape[-1]).T @ dy_rows).reshape(weight.shape)",
+        ),
+        (
+            "dweight as a mean over the rows",
+            "dweight = dy_rows.T @ x.reshape(-1, x.shape[-1])",
+            "dweight = dy_rows.T @ x.reshape(-1, x.shape[-1]) / len(dy_rows)",
+        ),
+        ("no bias", "y += bias", "y += 0"),
+        (
+            "inputs rounded to eleven bits",
+            "y = x.reshape(-1, x.shape[-1]) @ weight.T",
+            "y = np.ldexp(*(lambda m, e: (np.round(m * 2048) / 2048, e))(*np.frexp(x))).reshape(-1, x.shape[-1]) @ weight.T",
+        ),
+        (
+            "float64 through float32",
+            "y = x.reshape(-1, x.shape[-1]) @ weight.T",
+            "y = (x.astype('f4').reshape(-1, x.shape[-1]) @ weight.T.astype('f4')).astype(x.dtype)",
+        ),
+        (
+            "a bias where there was none",
+            "dbias = dy_rows.sum(axis=0) if has_bias else None",
+            "dbias = dy_rows.sum(axis=0)",
+        ),
+    ),
+    *mutants(
+        "dropout",
+        (
+            "without rescaling",
+            "y = x * keep_mask(x.shape, drop_prob, seed)",
+            "y = x * (keep_mask(x.shape, drop_prob, seed) > 0)",
+        ),
+        (
+            "half as often",
+            "y = x * keep_mask(x.shape, drop_prob, seed)",
+            "y = x * keep_mask(x.shape, drop_prob / 2, seed)",
+        ),
+        ("another mask in backward", "saved.drop_prob, saved.seed)", "saved.drop_prob, saved.seed + 1)"),
+        (
+            "nothing dropped in backward",
+            "return (dy * keep_mask(dy.shape, saved.drop_prob, saved.seed).astype(dy.dtype, copy=False),)",
+            "return (dy.copy(),)",
+        ),
+        (
+            "a mask that goes with the shape",
+            "y = x * keep_mask(x.shape, drop_prob, seed)",
+            "y = x * keep_mask(x.shape[::-1], drop_prob, seed).T",
+        ),
+        ("the seed ignored", "y = x * keep_mask(x.shape, drop_prob, seed)", "y = x * keep_mask(x.shape, drop_prob, 0)"),
+        (
+            "float64 from the mask",
+            "drop_prob, seed).astype(x.dtype, copy=False)\n    return y",
+            "drop_prob, seed).astype('f8')\n    return y",
+        ),
+    ),
+    *mutants(
+        "add",
+        ("a mean over repeats", "dy.sum(axis=axes)", "dy.mean(axis=axes)"),
+        ("dy handed on as it is", "else dy.copy()", "else dy"),
+    ),
+    *mutants("scale", ("the gradient not scaled", "(np.asarray(dy * saved.factor),)", "(np.asarray(dy * 1),)")),
+    *mutants(
+        "reshape",
+        ("columns first", "x.reshape(shape), ReshapeSaved", "x.reshape(shape, order='F'), ReshapeSaved"),
+        ("a view of dy", "dy.reshape(saved.x_shape).copy()", "dy.reshape(saved.x_shape)"),
+    ),
+    *mutants(
+        "select_rows",
+        (
+            "a repeated row overwrites",
+            "(dx,) = embedding_backward(dy, EmbeddingSaved(saved.rows, count, None))",
+            "dx = np.zeros((count, dy.shape[-1]), dy.dtype); dx[saved.rows] = dy",
+        ),
+        ("row 0 taken for padding", "EmbeddingSaved(saved.rows, count, None)", "EmbeddingSaved(saved.rows, count, 0)"),
+    ),
+    *mutants(
+        "select_feature",
+        ("the last feature gets it", "dx[..., saved.feature] = dy", "dx[..., -1] = dy"),
+        ("all features get it", "dx[..., saved.feature] = dy", "dx[...] = dy[..., None]"),
+    ),
+    *mutants(
+        "cross_entropy",
+        ("divided by all rows", "loss = losses.mean()", "loss = losses.sum() / logits.dtype.type(len(labels))"),
+        ("summed", "loss = losses.mean()", "loss = losses.sum()"),
+        ("zero for no labels", "logits.dtype.type(np.nan)", "logits.dtype.type(0)"),
+        ("no row maximum", "m = logits.max(axis=-1, keepdims=True)", "m = logits.max(axis=-1, keepdims=True) * 0"),
+        ("lse without the maximum", "lse = m[:, 0] + np.log", "lse = 0 * m[:, 0] + np.log"),
+        ("the gradient divided by all rows", "max(1, len(rows))", "len(labels)"),
+        ("the gradient without the label", "dlogits[rows, labels[rows]] -= 1", "dlogits[rows, labels[rows]] -= 0"),
+        ("ignored rows learn", "dlogits[labels == ignore_index] = 0", "dlogits[labels == ignore_index] += 0"),
+        ("dy ignored", "dlogits *= dy / max(1, len(rows))", "dlogits *= dlogits.dtype.type(1 / max(1, len(rows)))"),
+    ),
+    *mutants(
+        "mse",
+        ("the gradient without its 2", "(2 * dy / x.size)", "(dy / x.size)"),
+        ("half of the square", "(difference * difference).mean()", "(difference * difference).mean() / 2"),
+        ("the gradient divided by the rows", "(2 * dy / x.size)", "(2 * dy / len(x))"),
+        ("the gradient with the wrong sign", "((x - target) * (2", "((target - x) * (2"),
+    ),
+    *mutants(
+        "bce_with_logits",
+        ("an exponential that overflows", "np.logaddexp(0, x) - target * x", "np.log(1 + np.exp(x)) - target * x"),
+        ("the target twice in the gradient", "(probability - target)", "(probability - 2 * target)"),
+        ("no sigmoid in the gradient", "probability = 0.5 * (1 + np.tanh(0.5 * x))", "probability = x"),
+        ("the target's sign", "- target * x).mean()", "+ target * x).mean()"),
+    ),
+]

@@ -1,0 +1,65 @@
+"""The tests are tested: every planted mistake must be caught by at least one property.
+
+A mutant that survives means that the suite has a hole, and so does a property that catches none (it may still be worth
+having, if only to be read).
+"""
+
+import collections
+
+import pytest
+import test_op_activations
+import test_op_attention
+import test_op_dropout
+import test_op_embedding
+import test_op_layernorm
+import test_op_linear
+import test_op_losses
+import test_op_rows
+import test_op_softmax
+import test_ops
+from hypothesis import Phase
+from impls import NUMPY, Impl
+from planted import MUTANTS, Mutant
+from properties import PROPERTIES, Property
+
+from minirembert.ops import OPS
+
+FILES = [  # importing them has registered their properties
+    test_op_activations, test_op_attention, test_op_dropout, test_op_embedding, test_op_layernorm, test_op_linear,
+    test_op_losses, test_op_rows, test_op_softmax, test_ops,
+]  # fmt: skip
+
+
+LIKELY = ("gradients are right", "blocks do not matter")  # tried first: most mutants die here
+
+pytestmark = pytest.mark.filterwarnings("error::RuntimeWarning")
+
+
+def fails(rule: Property, impl: Impl) -> bool:
+    """Whether the property notices. A floating-point warning counts, as it does in the suite."""
+    try:
+        rule.test(impl, phases=(Phase.generate,))
+    except (AssertionError, RuntimeWarning):
+        return True
+    return False
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda m: f"{m.op}: {m.wrong}")
+def test_every_mutant_is_caught(mutant: Mutant):
+    impl = mutant.planted_in(NUMPY)
+    rules = [p for p in PROPERTIES if p.op == mutant.op]
+    rules.sort(key=lambda p: not any(word in p.name for word in LIKELY))
+    assert any(fails(rule, impl) for rule in rules), f"{impl} survives all of {len(rules)} properties"
+
+
+def test_an_edit_that_changes_nothing_is_not_caught():
+    """The other half of the claim: what the mutants are caught by is their mistake, not the way they are planted."""
+    unharmed = Mutant("layer_norm", "nothing", "y *= rstd", "y *= 1 * rstd").planted_in(NUMPY)
+    assert not any(fails(rule, unharmed) for rule in PROPERTIES if rule.op == "layer_norm")
+
+
+def test_every_op_has_mutants():
+    count = collections.Counter(mutant.op for mutant in MUTANTS)
+    assert set(count) == set(OPS)
+    assert len(MUTANTS) == len({(m.op, m.wrong) for m in MUTANTS})
+    assert len(FILES) == len({file.__name__ for file in FILES})
