@@ -20,7 +20,7 @@ from minirembert.ops.random import uniform
 def keep(shape: tuple[int, ...], drop_prob: float, seed: int) -> Tensor:
     """0 or 1 / (1 - p) for each element; element i draws number i. The factor is a float32 in every precision."""
     kept = uniform(seed, math.prod(shape)).reshape(shape) >= drop_prob
-    return torch.from_numpy(np.where(kept, np.float32(1) / np.float32(1 - drop_prob), np.float32(0)))
+    return torch.from_numpy(np.where(kept, np.float32(1 / (1 - drop_prob)), np.float32(0)))
 
 
 def scores(q: Tensor, k: Tensor, num_heads: int, bias: Tensor | None) -> Tensor:

@@ -27,7 +27,9 @@ def sentence(rng: random.Random) -> list[str]:
 def conllu(sentences: list[list[str]]) -> str:
     blocks = []
     for words in sentences:
-        blocks.append("".join(f"{i}\t{word}\t_\t{TAGS[word]}" + "\t_" * 6 + "\n" for i, word in enumerate(words, start=1)))
+        blocks.append(
+            "".join(f"{i}\t{word}\t_\t{TAGS[word]}" + "\t_" * 6 + "\n" for i, word in enumerate(words, start=1))
+        )
     return "\n".join(blocks)
 
 

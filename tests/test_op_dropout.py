@@ -17,7 +17,7 @@ def check_every_element_is_zero_or_scaled_up(impl, case):
     x = case.arrays[0]
     p = case.settings["drop_prob"]
     y = impl.run(case, "float32").y
-    kept = x.astype(np.float32) * (np.float32(1) / np.float32(1 - p))
+    kept = x.astype(np.float32) * (np.float32(1 / (1 - p)))
     wrong = (y != 0) & (y != kept)
     assert not wrong.any(), f"{case}: {y[wrong][0]} is neither 0 nor x / (1 - {p})"
 

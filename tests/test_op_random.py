@@ -96,7 +96,7 @@ def test_the_mask_keeps_the_share_it_should(p):
     n = 1 << 16
     mask = keep_mask((n // 4, 4), p, 11)
     assert mask.dtype == np.float32
-    assert set(np.unique(mask)) <= {np.float32(0), np.float32(1) / np.float32(1 - p)}
+    assert set(np.unique(mask)) <= {np.float32(0), np.float32(1 / (1 - p))}
     assert abs((mask > 0).mean() - (1 - p)) <= SIGMAS * math.sqrt(p * (1 - p) / n)
 
 

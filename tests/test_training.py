@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from checks import PARITY_OUTPUTS
 
 from minirembert import RemBertForMaskedLM, RemBertTokenizer
 from minirembert.training.optimizer import AdamW, clip_gradients, learning_rate_at
 from minirembert.training.pretrain import PretrainSettings, pretrain
 from minirembert.training.run_folder import RunFolder
-from checks import PARITY_OUTPUTS
 
 SMALL = {
     "vocab_size": 45, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24,
@@ -28,8 +28,10 @@ SMALL = {
 def write_corpus(folder: Path) -> tuple[str, ...]:
     """Two small languages with some regularity in them."""
     rng = random.Random(0)
-    words = {"a": "the red blue cat dog sees eats likes big small fish bird".split(),
-             "b": "der rote blaue kater hund sieht frisst mag gross klein fisch vogel".split()}  # fmt: skip
+    words = {
+        "a": ["the", "red", "blue", "cat", "dog", "sees", "eats", "likes", "big", "small", "fish", "bird"],
+        "b": ["der", "rote", "blaue", "kater", "hund", "sieht", "frisst", "mag", "klein", "gross", "fisch", "vogel"],
+    }
     files = []
     for language, lexicon in words.items():
         lines = (" ".join(rng.choice(lexicon) for _ in range(rng.randint(3, 9))) for _ in range(80))

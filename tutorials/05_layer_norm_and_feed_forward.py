@@ -8,7 +8,7 @@ normalise. This chapter takes the two operations that do the bending and the nor
 at them closely. Both are one line of mathematics, and both have a numerical trap.
 
 Read beside it: ``minirembert/ops/layernorm.py``, ``minirembert/ops/activations.py`` and then
-``minirembert/model/feed_forward.py``, which is thirty lines long.
+``minirembert/model/feed_forward.py``, which is short.
 """
 
 import math
@@ -74,6 +74,7 @@ assert not np.allclose(layer_norm(1e-9 * x, weight, bias, EPS)[0], y, atol=0.1)
 # The two-pass form subtracts the mean first, while the numbers are still small. If the mean itself is off by some d,
 # the variance is off by d^2 only: :math:`E[(x - m - d)^2] = E[(x - m)^2] + d^2`.
 
+assert np.finfo(np.float32).nmant + 1 == 24  # one bit is not stored
 assert np.spacing(np.float32(4096**2 - 1)) == 1 and np.spacing(np.float32(4096**2)) == 2
 
 means = 10.0 ** np.arange(0, 5.1, 0.5)
@@ -128,7 +129,7 @@ assert np.allclose(dweight, (dy * xhat).sum(axis=(0, 1))) and np.allclose(dbias,
 # %%
 # Constant rows
 # -------------
-# RemBERT's eps is 1e-12. Other models use 1e-5. The difference shows on a row whose entries are all equal. Its variance
+# RemBERT's eps is 1e-12. Many other models use 1e-5. The difference shows on a row whose entries are all equal. Its variance
 # is 0, and the exact answer is ``bias``. But a float32 mean may be off in its last places, and then centring leaves not
 # 0 but that error, the same in every entry. Divided by its own size it becomes 1 or -1. Two correct programs that add
 # up in another order differ by about 1 here. No test may hold them to a tight bound, and no program is to blame.

@@ -14,6 +14,7 @@ Read beside it: ``minirembert/model/output_head.py`` and, in ``minirembert/model
 import math
 import tempfile
 import warnings
+from dataclasses import replace
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -90,8 +91,8 @@ contexts = rng.standard_normal((400, H))
 
 
 def head_logits(kind: str, width: int) -> np.ndarray:
-    config = RemBertConfig(**{**small.to_dict(), "output_embedding_size": width})
-    config.hidden_act = "gelu" if kind == "GELU + LayerNorm" else "linear"
+    act = "gelu" if kind == "GELU + LayerNorm" else "linear"
+    config = replace(small, output_embedding_size=width, hidden_act=act)
     head = Parameters(random_head(config), "cls.predictions.")
     run = ForwardPass(ops, config)
     if kind == "linear":
@@ -211,8 +212,8 @@ assert agreement < 0.05 and abs(guessing - math.log(V)) < 0.1
 # %%
 # Exercises
 # ---------
-# 1. Take the rank of the logits of a *trained* head (the model of ``08_pretraining.py``) and of its GELU replaced by
-#    nothing. How fast do the singular values fall? *Hint:* ``matrix_rank`` *has a tolerance; in float32 choose it.*
+# 1. Draw the singular values for a *trained* head (the model of ``08_pretraining.py``), on contexts that it computes
+#    itself. How many would you keep? *Hint:* ``matrix_rank`` *has a tolerance, and in float32 you must choose it.*
 # 2. Would ReLU do as well as GELU? And tanh, with small weights and with large ones? *Hint: where is an activation
 #    nearly linear?*
 # 3. The paper's first experiment ties the two matrices (E = O). Then the word embedding's gradient is a sum of two.

@@ -37,7 +37,9 @@ def uniform(seed: int, count: int, start: int = 0) -> Float[Array, " N"]:
     """float32 in [0, 1) for the elements start, start + 1, ..., start + count - 1: 31 bits each, times 2^-31."""
     first, end = start // 4, -(-(start + count) // 4)
     words = np.empty((end - first, 4), np.uint32)
-    for block in row_blocks(end - first, 64):  # ten rounds of ten steps: the intermediate results should stay in the cache
+    for block in row_blocks(
+        end - first, 64
+    ):  # ten rounds of ten steps: the intermediate results should stay in the cache
         words[block] = np.stack(philox(seed, np.arange(first + block.start, first + block.stop)), axis=-1)
     bits = words.reshape(-1)[start - 4 * first :][:count]
     return (bits >> 1).astype(np.float32) * np.float32(4.6566127342e-10)

@@ -151,15 +151,19 @@ MUTANTS = [
         ("another dropout mask in backward", "saved.drop_prob, saved.seed)", "saved.drop_prob, saved.seed + 1)"),
         (
             "dropout counted from the start of each block",
-            "counter = rows[..., None] * keys",
-            "counter = (rows - rows.flat[0])[..., None] * keys",
+            "return keep_mask(shape, drop_prob, seed, start)",
+            "return keep_mask(shape, drop_prob, seed, 0)",
         ),
         (
             "dropout renormalised",
             "np.divide(p @ heads_v[part], total, out=heads_y[part])",
             "np.divide(p @ heads_v[part], np.maximum(p.sum(axis=-1, keepdims=True), 1e-30), out=heads_y[part])",
         ),
-        ("dropout without rescaling", "np.float32(1 - drop_prob)\n", "np.float32(1)\n"),
+        (
+            "dropout without rescaling",
+            "return keep_mask(shape, drop_prob, seed, start)",
+            "return keep_mask(shape, drop_prob, seed, start) > 0",
+        ),
         ("blind rows count each key once", "= 1 / scores.shape[-1]\n    return", "= 1\n    return"),
         ("blind rows send nothing back", "= 1 / scores.shape[-1]\n    return", "= 0\n    return"),
         (

@@ -1,7 +1,6 @@
 """The tests are tested: every planted mistake must be caught by at least one property.
 
-A mutant that survives means that the suite has a hole, and so does a property that catches none (it may still be worth
-having, if only to be read).
+A mutant that survives means that the suite has a hole. Found a mistake in an op that no test saw? Plant it here first.
 """
 
 import collections
