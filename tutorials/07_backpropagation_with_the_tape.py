@@ -4,26 +4,24 @@
 
 RemBERT's forward pass is a list of operations of nine kinds. Each kind knows how to go backward by itself. What is missing
 is somebody who remembers in which order they ran, walks back through the list, and adds up the gradients that arrive at
-the same array. That is the tape. It has less than a hundred lines. The second half of this chapter asks how one knows
-that a gradient is right, and shows a popular test that cannot tell.
+the same array. That is the tape, a short file. The second half of this chapter asks how one knows that a gradient is
+right, and shows a popular test that cannot tell.
 
 Read beside it: ``minirembert/tape.py``, all of it, and ``minirembert/ops/__init__.py``.
 """
 
-import inspect
 import tracemalloc
 
 import matplotlib.pyplot as plt
 import numpy as np
 
-from minirembert import RemBertConfig, RemBertForMaskedLM, tape as tape_module
+from minirembert import RemBertConfig, RemBertForMaskedLM
 from minirembert.model.forward_pass import ForwardPass
 from minirembert.ops import OPS, Op, OpTable
 from minirembert.ops.layernorm import LayerNormSaved, layer_norm, layer_norm_backward
 from minirembert.tape import Tape
 
 rng = np.random.default_rng(7)
-assert len(inspect.getsource(tape_module).splitlines()) < 100
 
 # %%
 # The op table
@@ -304,7 +302,7 @@ print(
     f"{memory['Forward'].max():.1f} MB without; {backward[-1]:.1f} MB at the end, {gradient_bytes:.1f} MB of gradients"
 )
 assert len(backward) == forward_ops
-assert abs(int(memory["Tape"].argmax()) - forward_ops) < 10  # the peak is where the walk turns around
+assert 0.7 < memory["Tape"].argmax() / forward_ops < 1.3  # the peak is where the walk turns around
 assert memory["Tape"].max() > 5 * memory["Forward"].max() and backward[-1] < 0.2 * memory["Tape"].max()
 
 figure, axes = plt.subplots(figsize=(6.4, 3.6), layout="constrained")

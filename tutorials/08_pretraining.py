@@ -47,7 +47,7 @@ train_files = [files["train"][language].text for language in LANGUAGES]
 tokenizer = train_tokenizer(train_files, 1_100, folder / "tokenizer")
 V = len(tokenizer)
 meanings = [
-    {line for split in files.values() for line in split[language].conllu.open() if line.startswith("# meaning")}
+    {line for split in files.values() for line in read_lines(split[language].conllu) if line.startswith("# meaning")}
     for language in LANGUAGES
 ]
 assert V == 1_100 and len(meanings[0]) == len(meanings[1]) == 4_000 and not meanings[0] & meanings[1]
