@@ -49,7 +49,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         PretrainSettings(
             out=str(folder / "model"), corpus=(str(folder / "en.txt"),), vocab_size=48, hidden_size=24,
             num_hidden_layers=2, num_attention_heads=2, intermediate_size=48, input_embedding_size=12,
-            output_embedding_size=32, sequence_length=24, batch_size=16, steps=200, learning_rate=5e-3,
+            output_embedding_size=32, initializer_range=0.1, sequence_length=24, lines_per_sequence=1, batch_size=16,
+            steps=200, learning_rate=3e-3,
         ),
         say=lambda text: None,
     )  # fmt: skip
@@ -59,14 +60,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def settings(folder: Path, kind: str, out: str, **changes: object) -> FinetuneSettings:
     return FinetuneSettings(
         model=str(folder / "model"), train=str(folder / f"train.{kind}"), out=str(folder / out),
-        evaluate=(str(folder / f"test.{kind}"),), **{"epochs": 4, "learning_rate": 5e-3, **changes},
+        evaluate=(str(folder / f"test.{kind}"),), **{"epochs": 4, "learning_rate": 3e-3, "batch_size": 16, **changes},
     )  # fmt: skip
 
 
 @pytest.mark.parametrize("kind", ["conllu", "tsv"])
 def test_a_task_that_can_be_learned_is_learned(folder: Path, kind: str) -> None:
     said: list[str] = []
-    result = finetune(settings(folder, kind, f"tuned-{kind}"), say=said.append)
+    epochs = {"conllu": 6, "tsv": 20}[kind]  # four seeds tried: all above 0.99
+    result = finetune(settings(folder, kind, f"tuned-{kind}", epochs=epochs), say=said.append)
     (score,) = result.scores
     assert score.language == "test"
     assert score.majority_baseline < 0.85

@@ -14,8 +14,8 @@ does: S T numbers per head are the only thing here that grows with the square of
 
 delta needs no S x T work: sum_j P_ij keep_ij (dy_i . v_j) = dy_i . sum_j keep_ij P_ij v_j = dy_i . y_i, dropout or not.
 
-A query that may look nowhere has every score at finfo.min and attends to all T keys alike, as in Hugging Face. Its lse is
-finfo.min too (log T is lost in rounding), so the backward pass recognises such a row by its lse and sets P = 1/T.
+A query that may look nowhere has every score at finfo.min (or -inf) and attends to all T keys alike, as in Hugging Face.
+log T is lost in rounding next to such a number, so the backward pass divides the recomputed rows by their sums.
 
 Heads are taken a few at a time, so that their scores stay in the cache between the two products.
 Not here: projections, a gradient for the bias (it is a mask), relative positions.
@@ -73,9 +73,12 @@ def attention(
         p = _scores(heads_q, heads_k, bias, part)
         # 2. row maximum
         m = p.max(axis=-1, keepdims=True)
+        blind = m == -np.inf
         # 3. exponentials of the differences, in place
-        p -= m
+        p -= np.where(blind, 0, m)
         np.exp(p, out=p)
+        if blind.any():
+            p += blind
         # 4. row sum and its logarithm
         total = p.sum(axis=-1, keepdims=True)
         lse[part] = (m + np.log(total))[..., 0]
@@ -170,12 +173,14 @@ def _scores(heads_q: Array, heads_k: Array, bias: Array | None, part: Part) -> A
 
 
 def _probabilities(scores: Array, lse: Array) -> Array:
+    """exp(scores - lse), in place, with rows that sum to 1 also where lse is so large that it lost the log of the sum."""
     lse = lse[..., None]
-    scores -= lse
+    blind = lse == -np.inf
+    scores -= np.where(blind, 0, lse)
     np.exp(scores, out=scores)
-    sees_nothing = lse < np.finfo(scores.dtype).min / 2
-    if sees_nothing.any():
-        scores[np.broadcast_to(sees_nothing, scores.shape)] = 1 / scores.shape[-1]
+    if blind.any():
+        scores += blind
+    scores /= scores.sum(axis=-1, keepdims=True)
     return scores
 
 

@@ -164,8 +164,12 @@ MUTANTS = [
             "return keep_mask(shape, drop_prob, seed, start)",
             "return keep_mask(shape, drop_prob, seed, start) > 0",
         ),
-        ("blind rows count each key once", "= 1 / scores.shape[-1]\n    return", "= 1\n    return"),
-        ("blind rows send nothing back", "= 1 / scores.shape[-1]\n    return", "= 0\n    return"),
+        ("blind rows count each key once", "scores /= scores.sum(axis=-1, keepdims=True)", "scores /= 1"),
+        (
+            "keys that sum to one",
+            "scores /= scores.sum(axis=-1, keepdims=True)",
+            "scores /= scores.sum(axis=-2, keepdims=True)",
+        ),
         (
             "dq written to q",
             'dq, dk, dv = (np.empty_like(x, order="C") for x in (saved.q, saved.k, saved.v))',
