@@ -129,10 +129,11 @@ assert np.allclose(dweight, (dy * xhat).sum(axis=(0, 1))) and np.allclose(dbias,
 # %%
 # Constant rows
 # -------------
-# RemBERT's eps is 1e-12. Many other models use 1e-5. The difference shows on a row whose entries are all equal. Its variance
-# is 0, and the exact answer is ``bias``. But a float32 mean may be off in its last places, and then centring leaves not
-# 0 but that error, the same in every entry. Divided by its own size it becomes 1 or -1. Two correct programs that add
-# up in another order differ by about 1 here. No test may hold them to a tight bound, and no program is to blame.
+# RemBERT's eps is 1e-12. Many other models use 1e-5. The difference shows on a row whose entries are all equal. Its
+# variance is 0, and the exact answer is ``bias``. But a float32 mean may be off in its last places, and then centring
+# leaves not 0 but that error, the same in every entry. Divided by its own size it becomes 1 or -1. Two correct
+# programs that add up in another order differ by about 1 here. No test may hold them to a tight bound, and no program
+# is to blame.
 
 constant = np.full((1, 1152), 0.7, np.float32)
 ones, zeros = np.ones(1152, np.float32), np.zeros(1152, np.float32)

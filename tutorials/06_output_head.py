@@ -112,10 +112,10 @@ for width in widths:
     assert rank["GELU + LayerNorm", width] in (width - 1, width)
 
 # %%
-# Three things to see. The linear head stops at 17 = H + 1. LayerNorm alone divides each row by a number of its own. That
-# is not linear, and still it adds only one direction, to 18 = H + 2: rows are stretched, but not turned. It is GELU that
-# makes rank. And the released head reaches O, not O + 1: LayerNorm takes one direction away (its rows sum to zero), and
-# the biases give one back.
+# Three things to see. The linear head stops at 17 = H + 1. LayerNorm alone divides each row by a number of its own.
+# That is not linear, and still it adds only one direction, to 18 = H + 2: rows are stretched, but not turned. It is
+# GELU that makes rank. And the released head reaches O, not O + 1: LayerNorm takes one direction away (its rows sum to
+# zero), and the biases give one back.
 #
 # Rank is a bound and says nothing about how *much* the further directions carry. So look at the singular values too.
 
@@ -135,9 +135,9 @@ plt.show()
 # %%
 # What it costs
 # -------------
-# Chapter 1 counted the multiplications of one token in a sequence of S = 512: the decoder alone is 43% of the work. But
-# the loss asks for the scores of the masked tokens only, 15% of them. The other rows would be computed, stored and never
-# looked at. Leave them out, and the decoder's share falls to 10%. That is a speed-up by 1.6 without a single
+# Chapter 1 counted the multiplications of one token in a sequence of S = 512: the decoder alone is 43% of the work.
+# But the loss asks for the scores of the masked tokens only, 15% of them. The other rows would be computed, stored and
+# never looked at. Leave them out, and the decoder's share falls to 10%. That is a speed-up by 1.6 without a single
 # approximation, if time goes with multiplications.
 
 rembert = RemBertConfig()
@@ -170,8 +170,8 @@ for name, gradient in labelled_rows.items():
 # Thrown away
 # -----------
 # Scores for a vocabulary are the pre-training task. A classifier or a tagger has no use for them, so the head goes. Of
-# RemBERT's 993 million parameters 576 million are left (that includes the pooler, 1 million, which pre-training does not
-# have). The 419 million of the head cost nothing from here on. This is why O may be large.
+# RemBERT's 993 million parameters 576 million are left (that includes the pooler, 1 million, which pre-training does
+# not have). The 419 million of the head cost nothing from here on. This is why O may be large.
 
 budget = parameter_budget(rembert)
 millions = {part: round(parameters / 1e6) for part, parameters in budget.items()}

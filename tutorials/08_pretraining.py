@@ -7,12 +7,13 @@ modelling: hide some pieces, ask for them back. We look at what is hidden, at ho
 the step that changes the weights. Then we pre-train a tiny model on two generated languages, in about half a minute,
 and look honestly at what it has learned.
 
-Read beside it: ``minirembert/data/masked_lm.py``, ``minirembert/training/optimizer.py``, ``minirembert/training/loop.py``
-and ``minirembert/training/pretrain.py``, in this order.
+Read beside it, in this order: ``minirembert/data/masked_lm.py``, then ``optimizer.py``, ``loop.py`` and ``pretrain.py``
+in ``minirembert/training/``.
 """
 
 import signal
 import tempfile
+from itertools import pairwise
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -37,9 +38,9 @@ folder = Path(scratch.name)
 # %%
 # The text
 # --------
-# The generator says 4,000 meanings in English and 4,000 *other* meanings in Spanish. No sentence has a translation. About
-# 90% are for training. A tokenizer of 1,100 pieces learns from both languages together. More than three words in four
-# are a single piece.
+# The generator says 4,000 meanings in English and 4,000 *other* meanings in Spanish. No sentence has a translation.
+# About 90% are for training. A tokenizer of 1,100 pieces learns from both languages together. More than three words in
+# four are a single piece.
 
 LANGUAGES = ("en", "es")
 files = write_corpus(folder / "corpus", 4_000, seed=8, languages=LANGUAGES)
@@ -93,10 +94,10 @@ assert np.array_equal(inputs[~chosen], ids[~chosen]) and np.array_equal(labels[c
 # %%
 # Which language: the share to the power 0.5
 # ------------------------------------------
-# On the web some languages have a thousand times the text of others. Drawn by size, the small ones would hardly be seen;
-# drawn alike, they would be read over and over. The paper raises each share to the power 0.5 and normalises. Four
-# languages of a million to a thousand sentences: the smallest rises from 0.09% to 2.2%, the largest falls from 90% to
-# 69%. A factor of 1000 between them becomes 32, the root of 1000.
+# On the web some languages have a thousand times the text of others. Drawn by size, the small ones would hardly be
+# seen; drawn alike, they would be read over and over. The paper raises each share to the power 0.5 and normalises.
+# Four languages of a million to a thousand sentences: the smallest rises from 0.09% to 2.2%, the largest falls from
+# 90% to 69%. A factor of 1000 between them becomes 32, the root of 1000.
 
 sentences = (1_000_000, 100_000, 10_000, 1_000)
 table = {alpha: sampling_probabilities(sentences, alpha) for alpha in (1.0, 0.5, 0.0)}
@@ -109,11 +110,11 @@ assert round(table[0.5][0] / table[0.5][3]) == 32 == round(1000**0.5)
 # %%
 # The step: AdamW
 # ---------------
-# Adam divides the mean of recent gradients by the root of the mean of their squares. So every weight moves at about the
-# same speed, however small its gradient. The very first step shows it: both means hold one gradient, the quotient is 1
-# or -1, and *each weight moves by the learning rate*, whether its gradient is 0.01 or 100. This is why the learning rate
-# has to rise slowly (warm-up). In the first steps Adam walks at full speed on the word of a few batches. Weight decay
-# pulls matrices towards zero, separately from the gradient (the W in AdamW).
+# Adam divides the mean of recent gradients by the root of the mean of their squares. So every weight moves at about
+# the same speed, however small its gradient. The very first step shows it: both means hold one gradient, the quotient
+# is 1 or -1, and *each weight moves by the learning rate*, whether its gradient is 0.01 or 100. This is why the
+# learning rate has to rise slowly (warm-up). In the first steps Adam walks at full speed on the word of a few batches.
+# Weight decay pulls matrices towards zero, separately from the gradient (the W in AdamW).
 
 weights = {"matrix": np.zeros((2, 2)), "bias": np.zeros(2)}
 gradients = {"matrix": np.array([[100.0, -0.01], [1.0, -1.0]]), "bias": np.array([3.0, -3.0])}
@@ -131,8 +132,8 @@ assert np.allclose(decayed["matrix"], 1 - 0.1 * 0.01) and (decayed["bias"] == 1)
 # -----------------------------
 # RemBERT took 1.76 million steps of 2048 sequences of 512 pieces: 1.8 trillion pieces. We take 2,000 steps of 32
 # sentences of at most 24 pieces, at most 1.5 million: a million times less. Our model has one block instead of 32, and
-# H = 64 instead of 1152. One setting follows from that. A sum of 64 random terms is smaller than one of 1152, by the root
-# of 18. So fresh weights get a deviation of 0.08 instead of 0.02, and the sums are as large as RemBERT's.
+# H = 64 instead of 1152. One setting follows from that. A sum of 64 random terms is smaller than one of 1152, by the
+# root of 18. So fresh weights get a deviation of 0.08 instead of 0.02, and the sums are as large as RemBERT's.
 
 printed_pieces = 1_760_000 * 2048 * 512  # the paper's Table 14
 our_pieces = 2_000 * 32 * 24
@@ -191,9 +192,9 @@ assert result.held_out_loss < min(result.unigram_loss, result.unigram_entropy, r
 # %%
 # Filling masks
 # -------------
-# Sentences of the test split, which nobody has read. In each one word is hidden, whichever stands in the middle, so
-# nothing is chosen to please. The mark says whether the first guess is the word that was there. A wrong guess is often a
-# *possible* one: several things can be bought. That is the difference between a loss and an error.
+# Sentences of the test split, which nobody has read. In each one word is hidden, the one in the middle, so nothing is
+# chosen to please. The mark says whether the first guess is the word that was there. A wrong guess is often
+# a *possible* one: several things can be bought. That is the difference between a loss and an error.
 
 
 def hidden(text: str, k: int) -> tuple[str, str]:
@@ -204,7 +205,9 @@ def hidden(text: str, k: int) -> tuple[str, str]:
 
 for name in LANGUAGES:
     for text in read_lines(files["test"][name].text)[:6]:
-        masked_text, truth = hidden(text, len(text.split()) // 2)
+        words = text.split()
+        middle = len(words) // 2
+        masked_text, truth = hidden(text, middle - words[middle].endswith(","))  # a comma should stay in sight
         (guesses,) = fill_mask(model, tokenizer, masked_text, top=3)
         mark = "+" if guesses[0].token == truth else " "
         print(f"{mark} {masked_text:64} {truth:10}", *(f"{g.token} {g.probability:.2f}" for g in guesses))
@@ -241,26 +244,28 @@ for name in LANGUAGES:
     assert share["NOUN"] < 0.5 and share["VERB"] < 0.5 and share["ADJ"] < 0.5
 
 # %%
-# The pattern is plain. Articles and prepositions (DET, ADP) are mostly right. That is grammar: in Spanish the article has
-# to agree with a noun in gender and number, and it usually does. Nouns, verbs and adjectives are mostly wrong. Part of
-# that is nobody's fault, because the context often leaves a dozen of them open. The other part is what this corpus knows
-# about its world (``minirembert/corpus/sampler.py``, "tastes"), and a model of this size has not read enough to know it.
-# Large models learn in the same order, and go further.
+# The pattern is plain. Articles and prepositions (DET, ADP) are mostly right. That is grammar: in Spanish the article
+# has to agree with a noun in gender and number, and it usually does. Nouns, verbs and adjectives are mostly wrong.
+# Part of that is nobody's fault, because the context leaves several of them open. The other part is what this corpus
+# knows about its world (``minirembert/corpus/sampler.py``, "tastes"), and in half a minute our model has not learned
+# much of it.
 #
 # A detail that costs hits when one fills masks by hand. The tokenizer, like the original, treats the text behind a
-# ``[MASK]`` as a new beginning and puts a space sign in front of it. Before a full stop the model sees a piece there that
-# it hardly met in training. So let a mask stand between two spaces.
+# ``[MASK]`` as a new beginning and puts a space sign in front of it. With a full stop there, the two make a pair of
+# pieces that the model has never met in training. So let a mask stand between two spaces.
 
 assert tokenizer.tokenize("The doctor drinks [MASK].")[-3:] == ["[MASK]", "▁", "."]
+space_and_stop = tuple(tokenizer.convert_tokens_to_ids(["▁", "."]))
+assert all(space_and_stop not in pairwise(line) for language in training for line in language.lines)
 
 # %%
 # Stopping and going on
 # ---------------------
 # Long runs get killed. A run of this package that is started again ends with the same bits as one that was left alone.
 # Two things make that possible. A batch is a pure function of the seed and the number of the step, so there is no
-# position in the data to remember. And a checkpoint holds the weights *and* Adam's two means. Below, a very small run of
-# 12 steps is interrupted during its sixth, as by Ctrl-C. It finishes that step and saves. Then a *new* model, with other
-# fresh weights, picks up the folder.
+# position in the data to remember. And a checkpoint holds the weights *and* Adam's two means. Below, a very small run
+# of 12 steps is interrupted during its sixth, as by Ctrl-C. It finishes that step and saves. Then a *new* model, with
+# other fresh weights, picks up the folder.
 
 config = RemBertConfig(
     vocab_size=V, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32,
@@ -305,9 +310,9 @@ scratch.cleanup()
 # %%
 # Exercises
 # ---------
-# 1. Take ``initializer_range=0.02``, as RemBERT has it, then ``learning_rate=2e-2``, then ``num_hidden_layers=2``. Which
-#    of the three changes hurts, and where in the curve? *Hint: look for a plateau near the frequencies of the right
-#    language, and at* ``gradient_norm`` *in* ``result.metrics``.
+# 1. Take ``initializer_range=0.02``, as RemBERT has it, then ``learning_rate=2e-2``, then ``num_hidden_layers=2``.
+#    Which of the three changes hurts, and where in the curve? *Hint: look for a plateau near the frequencies of the
+#    right language, and at* ``gradient_norm`` *in* ``result.metrics``.
 # 2. "The tailor wants wine, but the nurse does not want [MASK] in autumn." The answer stands in the sentence. Does the
 #    model look there? Does one with two blocks? *Hint: collect test sentences with "but" and compare the probability of
 #    the repeated noun with that of another one.*
