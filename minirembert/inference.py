@@ -15,6 +15,7 @@ from minirembert.model.base import RemBertModel
 from minirembert.model.tasks import RemBertForMaskedLM
 from minirembert.ops.array import Array
 from minirembert.ops.softmax import softmax
+from minirembert.tokenization.candidates import SPACE
 from minirembert.tokenization.tokenizer import RemBertTokenizer
 
 
@@ -28,18 +29,33 @@ def fill_mask(model: RemBertForMaskedLM, tokenizer: RemBertTokenizer, text: str,
     """The `top` most probable pieces for each mask in `text`, in order. Raises ValueError if `text` has no mask."""
     if top < 1:
         raise ValueError(f"top must be at least 1, got {top}")
-    encoding = tokenizer(text, return_tensors="np")
-    ids = encoding["input_ids"][0]
-    masks = np.flatnonzero(ids == tokenizer.mask_token_id)
-    if len(masks) == 0:
+    if tokenizer.mask_token not in text:
         raise ValueError(f"there is no {tokenizer.mask_token} in {text!r}")
-    logits = model(**encoding).logits[0]
+    ids = _encode_around_masks(tokenizer, text)
+    masks = np.flatnonzero(ids == tokenizer.mask_token_id)
+    logits = model(ids[None]).logits[0]
     probabilities, _ = softmax(logits[masks])
     guesses = []
     for mask, row in zip(masks, probabilities, strict=True):
         best = np.argsort(-row, kind="stable")[:top]
         guesses.append([Guess(*_filled(tokenizer, ids, int(mask), int(piece), float(row[piece]))) for piece in best])
     return guesses
+
+
+def _encode_around_masks(tokenizer: RemBertTokenizer, text: str) -> Array:
+    """Like `tokenizer.encode`, but with no space that the text does not have.
+
+    The tokenizer puts a space sign before every stretch of text: "[MASK]." is read as "[MASK] .", and a model that has
+    never seen a space before a full stop is put off by it. Pre-training hides pieces after tokenizing.
+    """
+    first, *others = text.split(tokenizer.mask_token)
+    ids = tokenizer.encode(first, add_special_tokens=False)
+    for stretch in others:
+        tokens = tokenizer.encode(stretch, add_special_tokens=False)
+        if tokens and not stretch[0].isspace() and tokenizer.convert_ids_to_tokens(tokens[0]) == SPACE:
+            tokens = tokens[1:]
+        ids += [tokenizer.mask_token_id, *tokens]
+    return np.array(tokenizer.build_inputs_with_special_tokens(ids))
 
 
 def _filled(

@@ -88,13 +88,11 @@ def pretraining_settings(corpus: Path, out: Path) -> PretrainSettings:
         intermediate_size=256,
         input_embedding_size=32,
         output_embedding_size=128,
-        initializer_range=0.05,
         sequence_length=48,
         lines_per_sequence=1,
         batch_size=64,
         steps=2400,
         evaluate_every=300,
-        threads=1,
     )
 
 
@@ -106,7 +104,6 @@ def finetuning_settings(corpus: Path, out: Path) -> FinetuneSettings:
         evaluate=tuple(str(corpus / "test" / f"{language}.conllu") for language in LANGUAGES),
         epochs=1,
         learning_rate=1e-3,
-        threads=1,
     )
 
 

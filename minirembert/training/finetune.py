@@ -54,7 +54,7 @@ class FinetuneSettings:
     clip: float = option("largest norm of the gradient", 1.0)
     max_length: int | None = option("longest example in tokens (default: the model's positions)", None)
     seed: int = option("of the new head, the order of the examples and the dropout", 0)
-    threads: int | None = option("threads of a matrix product (default: one a core)", None)
+    threads: int = option("threads of a matrix product; more than one pays for wide models, on an idle machine", 1)
     checkpoint_every: int = option("steps between checkpoints", 100)
 
     def __post_init__(self) -> None:
@@ -102,7 +102,19 @@ def finetune(settings: FinetuneSettings, say: Callable[[str], None] = print) -> 
     if len(id2label) < 2:
         raise ValueError(f"{settings.train} has only one label, {id2label.get(0)}: there is nothing to learn")
 
-    folder = RunFolder(Path(settings.out), _identity(settings))
+    with RunFolder(Path(settings.out), _identity(settings)) as folder:
+        return _finetune(settings, task, examples, evaluation, id2label, folder, say)
+
+
+def _finetune(
+    settings: FinetuneSettings,
+    task: "_Task",
+    examples: Sequence[Any],
+    evaluation: Mapping[str, Sequence[Any]],
+    id2label: dict[int, str],
+    folder: RunFolder,
+    say: Callable[[str], None],
+) -> FinetuneResult:
     with folder.preparing():
         tokenizer = RemBertTokenizer.from_pretrained(settings.model)
         config = RemBertConfig.from_pretrained(settings.model)

@@ -138,7 +138,7 @@ def _progress(title: str, first: int, total: int) -> Iterator[Callable[[int, str
     else:
 
         def show_line(done: int, text: str) -> None:
-            if done == total or done % max(1, total // 10) == 0:
+            if done == total or done % -(-total // 10) == 0:
                 print(f"{title}: step {done} of {total}, {text}", file=sys.stderr, flush=True)
 
         yield show_line

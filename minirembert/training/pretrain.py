@@ -6,7 +6,7 @@ pretrain(PretrainSettings(out="model", corpus=("en.txt", "zh.txt"), steps=1000))
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,9 @@ GENERATED_SENTENCES = 10_000
 HELD_OUT_SEED = 1  # of the masks on the held-out text: the same for every run, so that losses can be compared
 
 
+Lines = dict[str, list[str]]  # by language
+
+
 @dataclass(frozen=True)
 class PretrainSettings:
     """Everything that decides the outcome. The sizes make a model that a laptop trains in minutes."""
@@ -47,7 +50,7 @@ class PretrainSettings:
     dropout: float = option("share of hidden values and attention probabilities dropped", 0.0)
     sequence_length: int = option("tokens in a sequence, [CLS] and [SEP] included", 64)
     lines_per_sequence: int | None = option("lines in a sequence at most (default: as many as fit)", None)
-    initializer_range: float = option("standard deviation of the fresh weights", 0.02)
+    initializer_range: float = option("standard deviation of the fresh weights; RemBERT's 0.02 is for H = 1152", 0.05)
     batch_size: int = option("sequences in a batch", 32)
     steps: int = option("training steps", 1000)
     learning_rate: float = option("peak learning rate", 2e-3)
@@ -56,7 +59,7 @@ class PretrainSettings:
     clip: float = option("largest norm of the gradient", 1.0)
     alpha: float = option("languages are drawn with their share to this power (paper: 0.5)", 0.5)
     seed: int = option("of the weights, batches and masks", 0)
-    threads: int | None = option("threads of a matrix product (default: one a core)", None)
+    threads: int = option("threads of a matrix product; more than one pays for wide models, on an idle machine", 1)
     checkpoint_every: int = option("steps between checkpoints", 100)
     evaluate_every: int = option("steps between measurements of the held-out loss", 100)
 
@@ -87,6 +90,7 @@ class PretrainResult:
     held_out_loss: float
     held_out_loss_by_language: dict[str, float]
     unigram_loss: float  # cross-entropy of the training frequencies on the same tokens
+    unigram_loss_by_language: float  # the same, with the frequencies of the token's own language
     unigram_entropy: float  # entropy of these tokens themselves: below this, no model without context can come
     metrics: list[dict[str, Any]]  # every record of the run, as in metrics.jsonl
 
@@ -100,7 +104,17 @@ def pretrain(settings: PretrainSettings, say: Callable[[str], None] = print) -> 
     """
     schedule = settings.schedule  # complains before any work is done
     lines = _read_corpus(settings) if settings.corpus else None
-    folder = RunFolder(Path(settings.out), _identity(settings))
+    with RunFolder(Path(settings.out), _identity(settings)) as folder:
+        return _pretrain(settings, schedule, lines, folder, say)
+
+
+def _pretrain(
+    settings: PretrainSettings,
+    schedule: Schedule,
+    lines: tuple[Lines, Lines] | None,
+    folder: RunFolder,
+    say: Callable[[str], None],
+) -> PretrainResult:
     with folder.preparing():
         if lines is None:
             settings = _with_generated_corpus(settings, folder.path / "corpus", say)
@@ -124,7 +138,9 @@ def pretrain(settings: PretrainSettings, say: Callable[[str], None] = print) -> 
             for language, batch in held_out_data.held_out_batches(settings.batch_size, HELD_OUT_SEED)
         ]
         labels = np.concatenate([batch["labels"].ravel() for _, batch in held_out])
-        unigram_loss, unigram_entropy = unigram_losses(data.languages, labels[labels != IGNORE_INDEX], len(tokenizer))
+        labels = labels[labels != IGNORE_INDEX]
+        unigram_loss, unigram_entropy = unigram_losses(data.languages, labels, len(tokenizer))
+        by_language = _unigram_loss_by_language(data.languages, held_out, len(tokenizer))
 
         model = RemBertForMaskedLM(config, seed=settings.seed)
     tokens = sum(len(line) for language in data.languages for line in language.lines)
@@ -157,11 +173,13 @@ def pretrain(settings: PretrainSettings, say: Callable[[str], None] = print) -> 
         f"({', '.join(f'{name} {loss:.3f}' for name, loss in losses.items())})"
     )
     say(
-        f"without context, on the same {int((labels != IGNORE_INDEX).sum()):,} tokens: training frequencies score "
-        f"{unigram_loss:.3f}, the tokens' own entropy is {unigram_entropy:.3f}"
+        f"without context, on the same {len(labels):,} tokens: training frequencies score {unigram_loss:.3f}, those of "
+        f"the right language {by_language:.3f}; the tokens' own entropy is {unigram_entropy:.3f}"
     )
     say(f"model, tokenizer, metrics.jsonl and loss.png are in {folder.path}")
-    return PretrainResult(model, tokenizer, overall, losses, unigram_loss, unigram_entropy, folder.metrics())
+    return PretrainResult(
+        model, tokenizer, overall, losses, unigram_loss, by_language, unigram_entropy, folder.metrics()
+    )
 
 
 def held_out_losses(model: RemBertForMaskedLM, batches: list[tuple[str, dict[str, Any]]]) -> dict[str, float]:
@@ -187,7 +205,18 @@ def _with_generated_corpus(settings: PretrainSettings, folder: Path, say: Callab
     return replace(settings, corpus=tuple(train), held_out=tuple(held_out))
 
 
-Lines = dict[str, list[str]]
+def _unigram_loss_by_language(
+    train: Sequence[Language], held_out: list[tuple[str, dict[str, Any]]], vocab_size: int
+) -> float:
+    """What training frequencies score on the held-out labels, each language by its own."""
+    total, count = 0.0, 0
+    for language in train:
+        labels = [batch["labels"][batch["labels"] != IGNORE_INDEX] for name, batch in held_out if name == language.name]
+        if labels:
+            of_language = np.concatenate(labels)
+            total += unigram_losses([language], of_language, vocab_size)[0] * len(of_language)
+            count += len(of_language)
+    return total / max(1, count)
 
 
 def _read_corpus(settings: PretrainSettings) -> tuple[Lines, Lines]:

@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Self
 
 from minirembert.checkpoint import load_weights, save_weights
 from minirembert.files import atomic_folder, write_text_atomically
@@ -20,8 +20,10 @@ from minirembert.training.optimizer import AdamW
 
 
 class RunFolder:
-    """The folder of one run. Raises FileExistsError if `path` holds anything but this very run, BlockingIOError while
-    another process works on it."""
+    """The folder of one run. In a `with` statement, it is free for other processes again at the end.
+
+    Raises FileExistsError if `path` holds anything but this very run, BlockingIOError while another process works on it.
+    """
 
     def __init__(self, path: Path, settings: Mapping[str, Any]) -> None:
         self.path = path
@@ -41,6 +43,14 @@ class RunFolder:
         self._lock = _lock(path)
         for leftover in [*path.glob(".*.tmp"), *self._checkpoints.glob(".*.tmp")]:  # of a run that was killed
             shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Gives the folder free for others."""
+        if self._lock is not None:
+            self._lock.close()
 
     @contextmanager
     def preparing(self) -> Iterator[None]:
