@@ -9,7 +9,7 @@ import pytest
 
 from minirembert import RemBertForMaskedLM, RemBertForTokenClassification, RemBertModel, RemBertTokenizer
 from minirembert.data.labelled import encode_tagged, read_conllu
-from minirembert.inference import embed, fill_mask
+from minirembert.inference import _encode_around_masks, embed, fill_mask
 from minirembert.ops.losses import IGNORE_INDEX
 from minirembert.training.finetune import FinetuneSettings, finetune
 from minirembert.training.pretrain import PretrainSettings, pretrain
@@ -155,6 +155,26 @@ def test_the_guesses_for_a_mask_are_the_largest_probabilities_at_its_place(folde
         assert [guess.token for guess in guesses] == tokenizer.convert_ids_to_tokens(np.argsort(-row)[:3].tolist())
         np.testing.assert_allclose([guess.probability for guess in guesses], np.sort(row)[:-4:-1], rtol=1e-5)
         assert all(guess.text.count("[MASK]") == 1 for guess in guesses), "the other mask is left open"
+
+
+@pytest.mark.parametrize(
+    ("text", "pieces"),
+    [
+        ("the cat [MASK].", ["[MASK]", "."]),
+        ("the cat [MASK] .", ["[MASK]", "\u2581", "."]),
+        ("the cat[MASK]", ["[MASK]"]),
+        ("[MASK][MASK] cat", ["[MASK]", "[MASK]"]),
+    ],
+)
+def test_a_mask_is_surrounded_as_in_training(folder: Path, text: str, pieces: list[str]) -> None:
+    """The tokenizer would put a space in front of each stretch of text, also where the text has none."""
+    tokenizer = RemBertTokenizer.from_pretrained(folder / "model")
+    tokens = tokenizer.convert_ids_to_tokens(_encode_around_masks(tokenizer, text).tolist())
+    assert tokens[0] == "[CLS]" and tokens[-1] == "[SEP]"
+    first = tokens.index("[MASK]")
+    assert [token for token in tokens[first:-1] if token in ("[MASK]", "\u2581", ".", "[UNK]")][: len(pieces)] == [
+        "[UNK]" if piece == "." and "." not in tokenizer.get_vocab() else piece for piece in pieces
+    ]
 
 
 def test_a_text_without_mask_is_refused(folder: Path) -> None:
