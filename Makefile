@@ -11,8 +11,8 @@ PYTEST := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
 help:
 	@echo "make tour        five minutes through everything; ends in tour/index.html"
-	@echo "make test        lint, types and tests (about five minutes)"
-	@echo "make test-heavy  the long tests as well"
+	@echo "make test        lint, types and tests (about two minutes after installation)"
+	@echo "make test-heavy  the same tests on many more random cases"
 	@echo "make format      lay out the code"
 	@echo "make clean       remove the environment and the tour"
 
@@ -20,10 +20,10 @@ tour: $(VENV)/core.installed
 	$(BIN)/minirembert tour --out tour
 
 test: lint
-	$(PYTEST) -m "not heavy"
+	$(PYTEST)
 
 test-heavy: $(VENV)/test.installed
-	$(PYTEST) -m heavy
+	$(PYTEST) --hypothesis-profile search
 
 lint: $(VENV)/test.installed
 	$(BIN)/ruff check .
@@ -38,7 +38,8 @@ clean:
 	rm -rf $(VENV) tour
 
 $(VENV)/bin/python:
-	$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "minirembert needs Python 3.11 or newer, and $(PYTHON) is " + sys.version.split()[0] + ": make PYTHON=...")'
+	$(PYTHON) -m venv $(VENV) || (rm -rf $(VENV); false)
 
 $(VENV)/core.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(PIP_INSTALL) -e .

@@ -80,6 +80,11 @@ def load_weights(
     return found, unused
 
 
+def has_output_head(folder: Path) -> bool:
+    """Whether the model saved in `folder` can fill masks."""
+    return any(name.startswith("cls.predictions.") for name in read_header(Path(folder) / WEIGHTS_FILE))
+
+
 def read_header(path: Path) -> dict[str, Entry]:
     """Name -> place of every tensor in a safetensors file. Raises FileNotFoundError, or ValueError for a damaged file."""
     from safetensors import SafetensorError, safe_open

@@ -28,6 +28,10 @@ def _tokenizer_arguments(parser: argparse.ArgumentParser) -> None:
 def _tokenizer(arguments: argparse.Namespace) -> None:
     from minirembert.tokenization.training import train_tokenizer
 
+    if arguments.out.exists() and (not arguments.out.is_dir() or any(arguments.out.iterdir())):
+        raise FileExistsError(
+            f"{arguments.out} exists and is not an empty folder: a model there would lose its tokenizer"
+        )
     tokenizer = train_tokenizer(arguments.corpus, arguments.vocab_size, arguments.out)
     print(f"a tokenizer of {len(tokenizer):,} pieces is in {arguments.out}")
 
@@ -84,8 +88,14 @@ def _fill_mask_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _fill_mask(arguments: argparse.Namespace) -> None:
     from minirembert import RemBertForMaskedLM, RemBertTokenizer
+    from minirembert.checkpoint import has_output_head
     from minirembert.inference import fill_mask
 
+    if not has_output_head(arguments.model):
+        raise ValueError(
+            f"{arguments.model} has no output head, so no mask can be filled with it: "
+            "fine-tuning discards it, and google/rembert was published without one"
+        )
     model = RemBertForMaskedLM.from_pretrained(arguments.model)
     tokenizer = RemBertTokenizer.from_pretrained(arguments.model)
     for text in arguments.text:
@@ -157,14 +167,18 @@ COMMANDS = {
 }
 
 
+DEBUG_HELP = "show where in the program an error arose"
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code."""
     argv = sys.argv[1:] if argv is None else list(argv)
     parser = argparse.ArgumentParser(prog="minirembert", description="RemBERT from scratch, in NumPy one can read.")
-    parser.add_argument("--debug", action="store_true", help="show where in the program an error arose")
+    parser.add_argument("--debug", action="store_true", help=DEBUG_HELP)
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, command in COMMANDS.items():
         subparser = subparsers.add_parser(name, help=command.summary, description=command.summary)
+        subparser.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=DEBUG_HELP)
         if name in argv:  # the others' arguments would only cost their imports
             command.add_arguments(subparser)
     arguments = parser.parse_args(argv)
@@ -175,15 +189,16 @@ def _run(command: Command, arguments: argparse.Namespace) -> int:
     try:
         command.run(arguments)
     except KeyboardInterrupt as stop:
-        print(f"minirembert {arguments.command}: {stop or 'interrupted'}", file=sys.stderr)
+        print(f"minirembert {arguments.command}: {str(stop) or 'interrupted'}", file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader of our output (`| head`) has seen enough
         sys.stderr.close()
         return 0
-    except (ValueError, OSError, IndexError, ArithmeticError) as error:
+    except (ValueError, TypeError, OSError, IndexError, ArithmeticError, MemoryError) as error:
         if arguments.debug:
             raise
-        print(f"minirembert {arguments.command}: {error}", file=sys.stderr)
+        reason = f"not enough memory: {error}" if isinstance(error, MemoryError) else error
+        print(f"minirembert {arguments.command}: {reason}", file=sys.stderr)
         return 1
     return 0
 

@@ -21,6 +21,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         yield temporary
+        temporary.chmod(_usual_mode())
         _sync(temporary)
         temporary.replace(path)
         _sync(path.parent)
@@ -40,7 +41,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     try:
         temporary.mkdir(parents=True)
         yield temporary
-        for file in temporary.iterdir():
+        for file in temporary.rglob("*"):
             _sync(file)
         temporary.replace(path)
         _sync(path.parent)
@@ -56,8 +57,17 @@ def write_text_atomically(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+def _usual_mode() -> int:
+    """Who may read a new file by the user's own settings; some libraries let nobody but the owner."""
+    umask = os.umask(0)
+    os.umask(umask)
+    return 0o666 & ~umask
+
+
 def _sync(path: Path) -> None:
     """Asks the system to put `path` on the disk: a rename may otherwise survive a power cut that the content does not."""
+    if os.name == "nt":  # Windows opens no folders, and syncs no file that is open for reading
+        return
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -78,6 +78,36 @@ def test_what_is_wrong_is_said_in_one_sentence_and_ends_with_1(
     assert not (tmp_path / "out").exists()
 
 
+def test_commands_that_would_overwrite_something_refuse(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "sentencepiece.model").write_text("a model's tokenizer")
+    (tmp_path / "x.txt").write_text("some text\n" * 50)
+    for command in (["corpus"], ["tokenizer", "--corpus", str(tmp_path / "x.txt")]):
+        assert main([*command, "--out", str(tmp_path / "out")]) == 1
+        assert "not an empty folder" in capsys.readouterr().err
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["sentencepiece.model"]
+
+
+def test_an_interrupt_has_a_sentence(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupted(arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(COMMANDS, "corpus", COMMANDS["corpus"]._replace(run=interrupted))
+    assert main(["corpus", "--out", "x"]) == 130
+    assert capsys.readouterr().err == "minirembert corpus: interrupted\n"
+
+
+def test_a_model_too_large_for_the_machine_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def too_much(arguments: object) -> None:
+        raise MemoryError("Unable to allocate 954. GiB")
+
+    monkeypatch.setitem(COMMANDS, "corpus", COMMANDS["corpus"]._replace(run=too_much))
+    assert main(["corpus", "--out", "x"]) == 1
+    assert capsys.readouterr().err == "minirembert corpus: not enough memory: Unable to allocate 954. GiB\n"
+
+
 def test_from_text_to_vectors_by_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """corpus, tokenizer, pretrain, fill-mask, finetune and embed, each on what the one before it wrote."""
     corpus, model = tmp_path / "corpus", tmp_path / "model"
@@ -95,6 +125,9 @@ def test_from_text_to_vectors_by_command(tmp_path: Path, capsys: pytest.CaptureF
         ["embed", "--model", str(model), "--file", texts[0], "--out", str(tmp_path / "vectors.npy")],
     ):  # fmt: skip
         assert main(command) == 0, capsys.readouterr().err
+    assert main(["fill-mask", "--model", str(tmp_path / "tagger"), "The [MASK] sleeps."]) == 1
+    assert "has no output head" in capsys.readouterr().err
+    assert (model / "model.safetensors").stat().st_mode == (model / "config.json").stat().st_mode
     assert set(json.loads((tmp_path / "tagger" / "scores.json").read_text())) == {"en", "zh"}
     lines = Path(texts[0]).read_text(encoding="utf-8").splitlines()
     assert np.load(tmp_path / "vectors.npy").shape == (len(lines), 16)

@@ -782,9 +782,7 @@ def test_the_same_call_writes_the_same_bytes(tmp_path: Path) -> None:
     assert one == two and len(one) == 1 + 2 * len(SPLITS) * len(LANGUAGES)
 
 
-def test_a_corpus_that_cannot_be_finished_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_corpus(tmp_path, 40, seed=1, languages=("en", "es"))
-    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+def test_a_corpus_that_cannot_be_finished_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = 0
 
     def breaks(meaning: Meaning, language: str) -> Sentence:
@@ -796,9 +794,16 @@ def test_a_corpus_that_cannot_be_finished_leaves_the_old_one(tmp_path: Path, mon
 
     monkeypatch.setattr(build, "realize", breaks)
     with pytest.raises(OSError, match="no space"):
-        write_corpus(tmp_path, 40, seed=2, languages=("en", "es"))
-    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
-    assert not list(tmp_path.glob(".unfinished*"))
+        write_corpus(tmp_path / "corpus", 40, seed=2, languages=("en", "es"))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_with_somebody_s_text_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "train").mkdir()
+    (tmp_path / "train" / "en.txt").write_text("years of work")
+    with pytest.raises(FileExistsError, match="not an empty folder"):
+        write_corpus(tmp_path, 40, seed=1)
+    assert (tmp_path / "train" / "en.txt").read_text() == "years of work"
 
 
 # ---------------------------------------------------------------------------------------------- errors

@@ -16,12 +16,13 @@ contraction such as "al" is one word with the tag ADP.
 
 import json
 import os
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
+
+from minirembert.files import atomic_folder
 
 from .meaning import SPLITS, split_of
 from .realize import LANGUAGES, Sentence, Token, realize
@@ -100,17 +101,19 @@ def write_corpus(
 ) -> dict[str, dict[str, CorpusFile]]:
     """Writes a corpus and returns its files by split and language.
 
-    `sentences_per_language` counts all splits together; about 90 % are train, 5 % validation, 5 % test. Files
-    are written beside their place and moved there when all are complete, so no file is ever half-written;
-    files of the same name are replaced.
+    `sentences_per_language` counts all splits together; about 90 % are train, 5 % validation, 5 % test. The folder
+    appears whole or not at all. Raises ValueError for a bad argument, FileExistsError for a folder that has anything
+    in it.
     """
     _check(sentences_per_language, parallel, languages)
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    if folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()
+    elif folder.exists():
+        raise FileExistsError(f"{folder} exists and is not an empty folder: choose another place for the corpus")
     sentences = {(split, language): 0 for split in SPLITS for language in languages}
     tokens = dict(sentences)
-    with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=folder) as name:
-        unfinished = Path(name)
+    with atomic_folder(folder) as unfinished:
         with ExitStack() as stack:
             files = {}
             for split in SPLITS:
@@ -138,17 +141,15 @@ def write_corpus(
             "sentences": {split: {language: sentences[split, language] for language in languages} for split in SPLITS},
         }
         (unfinished / "corpus.json").write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
-        # An older manifest goes first: while files are being moved, the folder does not claim to be complete.
-        (folder / "corpus.json").unlink(missing_ok=True)
-        written: dict[str, dict[str, CorpusFile]] = {}
-        for split in SPLITS:
-            (folder / split).mkdir(exist_ok=True)
-            written[split] = {}
-            for language in languages:
-                paths = [folder / split / f"{language}.{kind}" for kind in ("txt", "conllu")]
-                for path in paths:
-                    (unfinished / split / path.name).replace(path)
-                counts = sentences[split, language], tokens[split, language]
-                written[split][language] = CorpusFile(paths[0], paths[1], *counts)
-        (unfinished / "corpus.json").replace(folder / "corpus.json")
-    return written
+    return {
+        split: {
+            language: CorpusFile(
+                folder / split / f"{language}.txt",
+                folder / split / f"{language}.conllu",
+                sentences[split, language],
+                tokens[split, language],
+            )
+            for language in languages
+        }
+        for split in SPLITS
+    }

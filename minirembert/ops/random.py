@@ -34,7 +34,10 @@ def philox(seed: int, counter: Integer[Array, "*shape"]) -> tuple[Array, Array, 
 
 
 def uniform(seed: int, count: int, start: int = 0) -> Float[Array, " N"]:
-    """float32 in [0, 1) for the elements start, start + 1, ..., start + count - 1: 31 bits each, times 2^-31."""
+    """float32 in [0, 1) for the elements start, start + 1, ..., start + count - 1.
+
+    31 bits each, times the float just below 2^-31, so that the largest does not round up to 1 (Triton's factor, too).
+    """
     first, end = start // 4, -(-(start + count) // 4)
     words = np.empty((end - first, 4), np.uint32)
     for block in row_blocks(

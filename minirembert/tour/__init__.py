@@ -35,7 +35,7 @@ def tour(out: Path) -> None:
     config = RemBertConfig()
     head = parameter_budget(config)[OUTPUT_HEAD]
     print(f"   pre-training {pretraining_parameters(config):,}, of which the output head has {head:,}")
-    print(f"   fine-tuning  {finetuning_parameters(config):,}: the head is gone")
+    print(f"   fine-tuning  {finetuning_parameters(config):,}: the head is gone, a small pooler has joined")
 
     print(f"2. One meaning, {len(LANGUAGES)} languages: {SENTENCES:,} generated sentences in each")
     corpus = out / "corpus"

@@ -91,7 +91,8 @@ def budget() -> str:
 twice, to read a piece and to predict it. RemBERT uses two. The <b>input</b> embedding is narrow ({config.input_embedding_size}
 numbers a piece) because it is paid for again in every fine-tuned copy. The <b>output</b> embedding is wide
 ({config.output_embedding_size} numbers a piece) because it is discarded after pre-training: of
-{pretraining_parameters(config):,} parameters, {head:,} go, and {finetuning_parameters(config):,} stay.</p>
+{pretraining_parameters(config):,} parameters, {head:,} go. With the pooler, a small layer that joins for fine-tuning
+({parts["pooler"]:,}), a fine-tuned model has {finetuning_parameters(config):,}.</p>
 {svg(budget_figure())}"""
 
 
@@ -104,8 +105,9 @@ def corpus(results: TourResults) -> str:
     )
     return f"""<h2>2. One meaning, six languages</h2>
 <p>The text that the model below has read was generated: first a meaning (who does what, where, when), then a sentence for
-it in each language, from hand-written tables of word forms. No two languages were given the same meanings to read on
-purpose, and the sentences of this page come from meanings that were in no training text.</p>
+it in each language, from hand-written tables of word forms. Each language has meanings of
+its own to read; nothing tells the model which sentences translate each other. The sentences on this page come from
+meanings that were in no training text.</p>
 <table>{rows}</table>"""
 
 
@@ -144,9 +146,8 @@ def masks(results: TourResults) -> str:
         for score in results.guesses
     )
     return f"""<h2>4. Filling masks</h2>
-<p>The marked word was hidden. The guesses come with their probabilities; the right one is bold if it is among them. To
-learn that an object is a thing one can read or eat takes far less text than to learn which one it is, and often only the
-first is possible: nothing else in the sentence says it.</p>
+<p>The marked word was hidden. The guesses come with their probabilities; the right one is bold if it is among them. Often the
+sentence does not decide which word it was, and a guess can be wrong and sensible, or wrong and not: judge for yourself.</p>
 <table><tr><th></th><th>sentence</th><th>first five guesses</th></tr>{"".join(rows)}</table>
 <p>Over test sentences with one piece hidden anywhere:</p>
 <table><tr><th></th><th>first guess right</th><th>always the most frequent piece</th></tr>{scores}</table>"""
@@ -171,7 +172,13 @@ def tagging(results: TourResults) -> str:
         for score in scores
         if score.language != "en" and score.accuracy > max(score.majority_baseline, score.lookup_baseline or 0) + 0.05
     ]
-    verdict = f"clearly above both baselines in {', '.join(clear)}" if clear else "shown in none of the other languages"
+    worse = [NAMES[score.language] for score in scores if score.accuracy < score.majority_baseline]
+    verdict = (
+        f"more than 5 points above both baselines in {', '.join(clear)}"
+        if clear
+        else "shown in none of the other languages"
+    )
+    verdict += f". In {', '.join(worse)} it does worse than always giving the most frequent tag" if worse else ""
     discarded = results.tagged.discarded_parameters
     return f"""<h2>5. Fine-tuning on one language, testing on six</h2>
 <p>The output head ({discarded:,} parameters, {discarded / results.pretrained.model.num_parameters():.0%} of this small
@@ -210,7 +217,7 @@ numbers and words that look alike. {verdict} Large models do this well; theirs i
 
 
 def shown(piece: str) -> str:
-    """A piece as a reader expects it: a word without SentencePiece's space sign, a part of a word with a hyphen."""
+    """A piece without SentencePiece's space sign; the sign alone as an open box."""
     return html.escape(piece.removeprefix("\u2581") or "\u2423")
 
 

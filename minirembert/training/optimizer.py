@@ -15,7 +15,7 @@ from minirembert.ops.array import Array, row_blocks
 
 
 class AdamW:
-    """Updates the arrays of `parameters` in place; `m`, `v` and `step` are all of its state."""
+    """Updates the arrays of `parameters` in place; `m`, `v` and `step_count` are all of its state."""
 
     def __init__(
         self,
