@@ -4,6 +4,7 @@ The defaults are google/rembert's. The letters are the ones used for shapes thro
 """
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -11,6 +12,14 @@ from typing import Any
 
 from minirembert.files import write_text_atomically
 from minirembert.ops.activations import HIDDEN_ACT
+
+
+def _is_integer(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)  # Python's True is 1
+
+
+def _is_number(value: Any) -> bool:
+    return (_is_integer(value) or isinstance(value, float)) and math.isfinite(value)
 
 
 @dataclass
@@ -52,11 +61,19 @@ class RemBertConfig:
             default = f.default_factory() if callable(f.default_factory) else f.default
             setattr(self, name, values.pop(name, default))
         self.extra = {**self.extra, **values}
-        self._require("id2label", isinstance(self.id2label, Mapping), "a mapping from numbers to names")
-        self.id2label = {int(i): str(label) for i, label in self.id2label.items()}
+        self._read_labels()
         if num_labels is not None and num_labels != self.num_labels:
             self.num_labels = num_labels
         self._check()
+
+    def _read_labels(self) -> None:
+        """JSON has no numbers for keys: "0" becomes 0."""
+        self._require("id2label", isinstance(self.id2label, Mapping), "a mapping from numbers to names")
+        ids, labels = [str(i) for i in self.id2label], [str(label) for label in self.id2label.values()]
+        numbered = len(ids) > 0 and sorted(ids) == sorted(str(i) for i in range(len(ids)))
+        self._require("id2label", numbered, "a mapping with the ids 0 to n - 1, at least one of them")
+        self._require("id2label", len(set(labels)) == len(labels), "a mapping to labels of which no two are alike")
+        self.id2label = {int(i): label for i, label in zip(ids, labels, strict=True)}
 
     @property
     def num_labels(self) -> int:
@@ -64,7 +81,7 @@ class RemBertConfig:
 
     @num_labels.setter
     def num_labels(self, count: int) -> None:
-        if not isinstance(count, int) or count < 1:
+        if not _is_integer(count) or count < 1:
             raise ValueError(f"RemBertConfig: num_labels must be a positive integer, got {count!r}")
         self.id2label = {i: f"LABEL_{i}" for i in range(count)}
 
@@ -78,19 +95,20 @@ class RemBertConfig:
             "intermediate_size", "max_position_embeddings", "type_vocab_size",
         )  # fmt: skip
         for name in sizes:
-            self._require(name, isinstance(getattr(self, name), int) and getattr(self, name) > 0, "a positive integer")
+            self._require(name, _is_integer(getattr(self, name)) and getattr(self, name) > 0, "a positive integer")
         layers = self.num_hidden_layers
-        self._require("num_hidden_layers", isinstance(layers, int) and layers >= 0, "an integer of at least 0")
+        self._require("num_hidden_layers", _is_integer(layers) and layers >= 0, "an integer of at least 0")
         for name in ("hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout_prob"):
             value = getattr(self, name)
-            self._require(name, isinstance(value, int | float) and 0 <= value < 1, "a probability in [0, 1)")
-        eps = self.layer_norm_eps
-        self._require("layer_norm_eps", isinstance(eps, int | float) and eps >= 0, "a number of at least 0")
+            self._require(name, _is_number(value) and 0 <= value < 1, "a probability in [0, 1)")
+        for name in ("layer_norm_eps", "initializer_range"):
+            value = getattr(self, name)
+            self._require(name, _is_number(value) and value >= 0, "a finite number of at least 0")
         self._require("hidden_act", self.hidden_act in list(HIDDEN_ACT), f"one of {', '.join(sorted(HIDDEN_ACT))}")
         heads = self.num_attention_heads
         self._require("hidden_size", self.hidden_size % heads == 0, f"a multiple of num_attention_heads ({heads})")
         pad, vocabulary = self.pad_token_id, self.vocab_size
-        is_id = pad is None or (isinstance(pad, int) and 0 <= pad < vocabulary)
+        is_id = pad is None or (_is_integer(pad) and 0 <= pad < vocabulary)
         self._require("pad_token_id", is_id, f"an id below vocab_size ({vocabulary})")
         kinds = (None, "regression", "single_label_classification", "multi_label_classification")
         self._require("problem_type", self.problem_type in kinds, f"one of {', '.join(map(str, kinds))}")

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from minirembert.model.base import RemBertModel
+from minirembert.model.base import RemBertModel, RemBertPreTrainedModel
 from minirembert.model.tasks import RemBertForMaskedLM
 from minirembert.ops.array import Array
 from minirembert.ops.softmax import softmax
@@ -26,7 +26,11 @@ class Guess(NamedTuple):
 
 
 def fill_mask(model: RemBertForMaskedLM, tokenizer: RemBertTokenizer, text: str, top: int = 5) -> list[list[Guess]]:
-    """The `top` most probable pieces for each mask in `text`, in order. Raises ValueError if `text` has no mask."""
+    """The `top` most probable pieces for each mask in `text`, in order.
+
+    Raises ValueError if `text` has no mask, is longer than the model's positions or the tokenizer is another model's.
+    """
+    _check_vocabulary(model, tokenizer)
     if top < 1:
         raise ValueError(f"top must be at least 1, got {top}")
     if tokenizer.mask_token not in text:
@@ -83,8 +87,14 @@ def embed(
 ) -> Float[Array, "N H"]:
     """One vector a sentence: the mean of its token states at `layer` (0: embedding, -1: last), [CLS] and [SEP] left out.
 
-    The recipe of the paper's A.9. Raises ValueError without sentences and IndexError for a layer the model lacks.
+    The recipe of the paper's A.9. Raises ValueError without sentences, for a sentence without a token and for another
+    model's tokenizer, TypeError for a string in place of the sentences and IndexError for a layer the model lacks.
     """
+    _check_vocabulary(model, tokenizer)
+    if isinstance(sentences, str):  # a string is a sequence of strings too, of its letters
+        raise TypeError(f"sentences must be a list of strings, got the string {sentences[:60]!r}; write [sentence]")
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
     if not sentences:
         raise ValueError("there is no sentence to embed")
     layers = model.config.num_hidden_layers + 1
@@ -99,9 +109,19 @@ def embed(
             max_length=model.config.max_position_embeddings,
             return_tensors="np",
         )
-        states = model(**encoding, output_hidden_states=True).hidden_states[layer]
         frame = [tokenizer.cls_token_id, tokenizer.sep_token_id, tokenizer.pad_token_id]
         ordinary = ~np.isin(encoding["input_ids"], frame)
-        weights = ordinary / np.maximum(1, ordinary.sum(axis=1, keepdims=True))
+        for n in (start + int(row) for row in np.flatnonzero(~ordinary.any(axis=1))):
+            raise ValueError(f"sentences[{n}] has no token to take a mean of: {sentences[n]!r}")
+        states = model(**encoding, output_hidden_states=True).hidden_states[layer]
+        weights = ordinary / ordinary.sum(axis=1, keepdims=True)
         vectors.append(np.einsum("bs,bsh->bh", weights.astype(states.dtype), states))
     return np.concatenate(vectors)
+
+
+def _check_vocabulary(model: RemBertPreTrainedModel, tokenizer: RemBertTokenizer) -> None:
+    pieces, rows = len(tokenizer), model.config.vocab_size
+    if pieces != rows:
+        raise ValueError(
+            f"the tokenizer has {pieces} pieces, but the model has vocab_size = {rows}: not made for each other"
+        )

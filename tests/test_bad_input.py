@@ -17,7 +17,13 @@ import pytest
 import safetensors.numpy
 from models import SEQUENCE, SIZES, TASKS, make_batch, make_model
 
-from minirembert import RemBertConfig, RemBertForMaskedLM, RemBertModel
+from minirembert import (
+    RemBertConfig,
+    RemBertForMaskedLM,
+    RemBertForQuestionAnswering,
+    RemBertForSequenceClassification,
+    RemBertModel,
+)
 
 
 def one_sentence(message: str) -> bool:
@@ -124,6 +130,19 @@ def test_nothing_at_all(shape):
         make_model(TASKS["encoder"])(np.zeros(shape, int))
 
 
+@pytest.mark.parametrize(("nothing", "parts"), [([[]], ("1 sequences of 0 tokens",)), ([], ("input_ids", "(0,)"))])
+def test_an_empty_list(nothing, parts):
+    """NumPy takes an empty list for floats."""
+    with refused(ValueError, "the input is empty", *parts):
+        make_model(TASKS["encoder"])(nothing)
+
+
+@pytest.mark.parametrize("nothing", [[[[]]], [[[], []]]])
+def test_empty_choices(nothing):
+    with refused(ValueError, "the input is empty", "of 0 tokens"):
+        make_model(TASKS["multiple choice"])(nothing)
+
+
 @pytest.mark.parametrize("shape", [(3, SEQUENCE, 42), (3, SEQUENCE), (3, SEQUENCE, 1)])
 def test_embeddings_of_the_wrong_width(shape):
     """The width is E, where transformers' documentation says hidden_size."""
@@ -140,6 +159,45 @@ def test_a_mask_of_the_wrong_shape(shape):
     batch = make_batch(TASKS["encoder"]) | {"attention_mask": np.ones(shape)}
     with refused(ValueError, "attention_mask", "(3, 17)", "(3, 17, 17)", str(shape)):
         make_model(TASKS["encoder"])(**batch)
+
+
+@pytest.mark.parametrize("bad", [2.0, -1.0, 1.0000001, -1e-9, np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("where", [(1, 3), (2, 0, 16)])
+def test_a_mask_value_that_is_none(bad, where):
+    """2 would give a token all the attention, -1 overflows to NaN."""
+    mask = np.ones((3,) + (SEQUENCE,) * (len(where) - 1))
+    mask[where] = bad
+    with refused(ValueError, f"attention_mask{list(where)} is {bad}", "within [0, 1]"):
+        make_model(TASKS["encoder"])(**make_batch(TASKS["encoder"]) | {"attention_mask": mask})
+
+
+@pytest.mark.parametrize("mask", [[["1"] * 4], [[None] * 4], [[1j] * 4]])
+def test_a_mask_that_holds_no_numbers(mask):
+    with refused(ValueError, "attention_mask", "numbers within [0, 1]", str(np.asarray(mask).dtype)):
+        make_model(TASKS["encoder"])([[1, 2, 3, 4]], mask)
+
+
+@pytest.mark.parametrize("dtype", [bool, np.uint8, int, np.float16, np.float32, float])
+def test_a_mask_of_any_kind_of_number(dtype):
+    model, batch = make_model(TASKS["encoder"]), make_batch(TASKS["encoder"])
+    expected = model(**batch).last_hidden_state
+    mask = batch["attention_mask"].astype(dtype)
+    assert np.array_equal(model(**batch | {"attention_mask": mask}).last_hidden_state, expected)
+
+
+@pytest.mark.parametrize("name", ["attention_mask", "token_type_ids", "position_ids"])
+@pytest.mark.parametrize("shape", [(3, 2, 4), (1, 6, 4), (6, 1, 4), (2, 2, 4)])
+def test_choices_that_disagree(name, shape):
+    """Six sequences of four tokens are six, whichever way they are counted: reshaping would not notice."""
+    model = make_model(TASKS["multiple choice"])
+    with refused(ValueError, f"{name} has shape {shape}", "input_ids (2, 3, 4)", "(batch, choice)"):
+        model(np.ones((2, 3, 4), int), **{name: np.ones(shape, int)})
+
+
+def test_positions_for_all_choices_at_once():
+    model, ids = make_model(TASKS["multiple choice"]), np.ones((2, 3, 4), int)
+    positions = np.arange(4)[None, None]
+    assert np.array_equal(model(ids, position_ids=positions).logits, model(ids).logits)
 
 
 @pytest.mark.parametrize("name", ["token_type_ids", "position_ids"])
@@ -190,7 +248,7 @@ def test_labels_that_are_no_integers(task):
 def test_a_label_out_of_range(task, where, bad, last, training):
     model = make_model(TASKS[task])
     batch = spoiled("labels", where, bad, task)
-    with refused(IndexError, f"{bad}", "labels", f"0 to {last}", "-100"):
+    with refused(IndexError, f"labels{list(where)} is {bad}", f"0 to {last}", "-100"):
         model.loss_and_gradients(**batch) if training else model(**batch)
 
 
@@ -224,8 +282,22 @@ def test_choices_without_their_axis():
 
 def test_an_argument_nobody_knows():
     """transformers 5 swallows these."""
-    with refused(TypeError, "head_mask"):
+    with refused(TypeError, "RemBertModel", "head_mask", "it takes input_ids, attention_mask", "position_ids"):
         make_model(TASKS["encoder"])(**make_batch(TASKS["encoder"]), head_mask=np.ones(6))
+
+
+@pytest.mark.parametrize(
+    ("task", "own"), [("masked lm", "labels"), ("multiple choice", "labels"), ("question answering", "end_positions")]
+)
+def test_an_argument_nobody_knows_to_a_task(task, own):
+    model = make_model(TASKS[task])
+    with refused(TypeError, type(model).__name__, "no argument foo", "input_ids", own):
+        model(**make_batch(TASKS[task]), foo=1)
+
+
+def test_labels_for_a_model_that_takes_none():
+    with refused(TypeError, "RemBertModel", "no argument labels"):
+        make_model(TASKS["encoder"])(**make_batch(TASKS["encoder"]), labels=[1, 2, 3])
 
 
 # --- configuration --------------------------------------------------------------------------------------------------
@@ -246,6 +318,14 @@ def test_an_argument_nobody_knows():
         ({"pad_token_id": 61}, ("pad_token_id", "vocab_size (61)", "61")),
         ({"pad_token_id": -1}, ("pad_token_id", "vocab_size (61)", "-1")),
         ({"num_hidden_layers": -1}, ("num_hidden_layers", "at least 0", "-1")),
+        ({"layer_norm_eps": float("inf")}, ("layer_norm_eps", "finite", "inf")),
+        ({"initializer_range": -0.02}, ("initializer_range", "at least 0", "-0.02")),
+        ({"initializer_range": float("nan")}, ("initializer_range", "finite", "nan")),
+        ({"id2label": {}}, ("id2label", "at least one", "{}")),
+        ({"id2label": {1: "a", 2: "b"}}, ("id2label", "0 to n - 1", "{1: 'a', 2: 'b'}")),
+        ({"id2label": {0: "a", "0": "b"}}, ("id2label", "0 to n - 1")),
+        ({"id2label": {"x": "a"}}, ("id2label", "0 to n - 1", "'x'")),
+        ({"id2label": {0: "a", 1: "a"}}, ("id2label", "no two are alike")),
     ],
 )  # fmt: skip
 def test_a_configuration_no_model_can_be_built_from(changes, parts):
@@ -264,7 +344,15 @@ def test_a_configuration_no_model_can_be_built_from(changes, parts):
         ({"pad_token_id": "0"}, ("pad_token_id", "'0'")),
         ({"num_labels": 0}, ("num_labels", "0")),
         ({"num_labels": "3"}, ("num_labels", "'3'")),
+        ({"num_labels": True}, ("num_labels", "True")),
         ({"id2label": ["a", "b"]}, ("id2label", "['a', 'b']")),
+        ({"vocab_size": True}, ("vocab_size", "True")),
+        ({"num_hidden_layers": True}, ("num_hidden_layers", "True")),
+        ({"pad_token_id": False}, ("pad_token_id", "False")),
+        ({"hidden_dropout_prob": False}, ("hidden_dropout_prob", "False")),
+        ({"layer_norm_eps": True}, ("layer_norm_eps", "True")),
+        ({"initializer_range": "0.02"}, ("initializer_range", "'0.02'")),
+        ({"initializer_range": None}, ("initializer_range", "None")),
     ],
 )
 def test_a_configuration_value_of_the_wrong_kind(changes, parts):
@@ -301,6 +389,63 @@ def saved(tmp_path: Path) -> Path:
 def test_a_folder_that_is_not_there():
     with refused(FileNotFoundError, "/no/such/folder/config.json", "does not exist"):
         RemBertModel.from_pretrained("/no/such/folder")
+
+
+def test_a_misspelt_argument(saved):
+    """The configuration keeps keys it does not know, so it would take this one, and the model stay float32."""
+    with refused(TypeError, "RemBertModel.from_pretrained", "no argument dtpe", "did you mean dtype?"):
+        RemBertModel.from_pretrained(saved, dtpe="float64")
+    with refused(TypeError, "no argument num_label;", "num_labels"):
+        RemBertModel.from_pretrained(saved, num_label=3)
+
+
+def test_a_configuration_and_changes_to_it(saved):
+    config = RemBertConfig.from_pretrained(saved)
+    with refused(TypeError, "either config or num_labels", "not both"):
+        RemBertModel.from_pretrained(saved, config=config, num_labels=7)
+
+
+def test_the_changes_a_configuration_takes(saved):
+    labels = {0: "no", 1: "yes", 2: "maybe"}
+    changes = dict(id2label=labels, label2id={label: i for i, label in labels.items()}, problem_type="regression")
+    config = RemBertModel.from_pretrained(saved, **changes, classifier_dropout_prob=0.3).config
+    assert (config.id2label, config.problem_type, config.classifier_dropout_prob) == (labels, "regression", 0.3)
+    assert RemBertModel.from_pretrained(saved, num_labels=7).config.num_labels == 7
+
+
+# --- what loading warns of ------------------------------------------------------------------------------------------
+
+
+def warned(model: type, folder: Path) -> list[str]:
+    with pytest.warns(UserWarning) as caught:
+        line = sys._getframe().f_lineno + 1
+        model.from_pretrained(folder)
+    assert {(w.filename, w.lineno) for w in caught} == {(__file__, line)}, "they point to the line that loads"
+    return [str(w.message).removeprefix(f"{folder} ") for w in caught]
+
+
+OUTPUT_HEAD, POOLER = "the output head (cls.predictions.*, 6 tensors)", "the pooler (pooler.dense.*, 2 tensors)"
+CLASSIFIER, QA = "the classifier (classifier.*, 2 tensors)", "the question answering head (qa_outputs.*, 2 tensors)"
+FRESH = ": newly initialised, train before use"
+
+
+def test_parts_that_are_missing_whole_are_named(saved, tmp_path):
+    assert warned(RemBertForMaskedLM, saved) == [
+        f"lacks {OUTPUT_HEAD}{FRESH}", f"also has {POOLER}: not used by RemBertForMaskedLM"
+    ]  # fmt: skip
+    assert warned(RemBertForSequenceClassification, saved) == [f"lacks {CLASSIFIER}{FRESH}"]
+    assert warned(RemBertForQuestionAnswering, saved)[0] == f"lacks {QA}{FRESH}"
+    make_model(TASKS["masked lm"]).save_pretrained(tmp_path / "lm")
+    assert warned(RemBertForSequenceClassification, tmp_path / "lm") == [
+        f"lacks {POOLER}, {CLASSIFIER}{FRESH}", f"also has {OUTPUT_HEAD}: not used by RemBertForSequenceClassification"
+    ]  # fmt: skip
+
+
+def test_tensors_that_are_missing_from_a_part_are_named(saved):
+    change_tensors(saved, pooler__dense__bias=None, something__else=np.zeros(3))
+    assert warned(RemBertModel, saved) == [
+        f"lacks pooler.dense.bias{FRESH}", "also has something.else: not used by RemBertModel"
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors"])

@@ -13,10 +13,11 @@ from minirembert.model.base import BASE_PREFIX
 from minirembert.model.encoder import encoder, pooler
 from minirembert.model.factorized_embedding import factorized_embedding
 from minirembert.model.feed_forward import feed_forward
-from minirembert.model.forward_pass import ForwardPass, Parameters
+from minirembert.model.forward_pass import ForwardPass, Parameters, dropout_key
 from minirembert.model.inputs import check_inputs
 from minirembert.model.output_head import output_head
 from minirembert.ops import OPS
+from minirembert.ops.random import keep_mask
 from minirembert.tape import Forward, Tape
 
 EPS = np.finfo(np.float64).eps
@@ -330,6 +331,23 @@ def test_each_probability_has_its_place(alone):
     batch = make_batch(task)
     model = make_model(task, **dict.fromkeys(DROPS, 0.0) | {alone: 0.3})
     assert model.loss_and_gradients(dropout_seed=1, **batch)[0] != model.loss_and_gradients(**batch)[0]
+
+
+def test_every_bit_of_a_seed_counts():
+    """Philox takes 64 bits; training makes seeds of more, (run's seed << 32) + step."""
+    seeds = [0, *(1 << bit for bit in range(0, 129, 16)), (1 << 32) + 1, (1 << 33) + 1]
+    keys = {dropout_key(seed, place) for seed in seeds for place in range(1, 100)}
+    assert len(keys) == 99 * len(seeds) and all(0 <= key < 1 << 64 for key in keys)
+    masks = {keep_mask((256,), 0.5, dropout_key(seed, 1)).tobytes() for seed in seeds}
+    assert len(masks) == len(seeds)
+    model, batch = make_model(TASKS["single label"], hidden_dropout_prob=0.3), make_batch(TASKS["single label"])
+    losses = {model.loss_and_gradients(dropout_seed=seed, **batch)[0] for seed in (0, 65536, 1 << 32, 1 << 48, 1 << 64)}
+    assert len(losses) == 5
+
+
+def test_the_key_of_a_place_stays_what_it_is():
+    """A run that is continued with another version should drop what it would have dropped."""
+    assert [dropout_key(0, 1), dropout_key(1 << 64, 12)] == [0x44BC943B121B877A, 0x4151D494E3FE57CB]
 
 
 def test_no_two_places_drop_alike():

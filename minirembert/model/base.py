@@ -1,6 +1,9 @@
 """What all models have in common: their parameters, running forward, running backward, loading and saving."""
 
+import inspect
 import warnings
+from dataclasses import fields
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -18,6 +21,9 @@ from minirembert.tape import Forward, Tape
 
 BASE_PREFIX = "rembert."
 DTYPES = ("float32", "float64")
+# What a caller may pass to every model, and what in the signature of `forward` is no argument of a caller's.
+ENCODER_INPUTS = [name for name in inspect.signature(check_inputs).parameters if name not in ("config", "dtype")]
+NO_ARGUMENTS = ("run", "for_loss_only", "inputs")
 
 
 class RemBertPreTrainedModel:
@@ -107,12 +113,21 @@ class RemBertPreTrainedModel:
 
     def encode(self, run: ForwardPass, **inputs: Any) -> BaseModelOutput:
         """The encoder's output, and the pooler's if this model has one."""
+        self._check_arguments(inputs)
         checked = check_inputs(self.config, self.dtype, **inputs)
         p = Parameters(self.parameters, self.base_prefix)
         output = encoder(run, p, checked)
         if self.has_pooler:
             output.pooler_output = pooler(run, p, output.last_hidden_state)
         return output
+
+    def _check_arguments(self, inputs: dict[str, Any]) -> None:
+        unknown = [name for name in inputs if name not in ENCODER_INPUTS]
+        if unknown:
+            own = [name for name in inspect.signature(self.forward).parameters if name not in NO_ARGUMENTS]
+            raise TypeError(
+                f"{type(self).__name__} takes no argument {unknown[0]}; it takes {', '.join([*ENCODER_INPUTS, *own])}"
+            )
 
     # --- files ----------------------------------------------------------------------------------------------------
 
@@ -135,15 +150,31 @@ class RemBertPreTrainedModel:
     ) -> Self:
         """The model saved in `folder`, by this project or by transformers, in `dtype`.
 
-        `changes` go into the configuration (`num_labels=17`). A head that the folder does not have is freshly
+        `changes` go into the configuration (`num_labels=17`) read from the folder; TypeError for one that is no field
+        of `RemBertConfig`, or beside a `config` given whole. A head that the folder does not have is freshly
         initialised from `seed`, with a warning that names it; what the folder has and this model does not is left out,
         with a warning too. Raises FileNotFoundError for a missing file, ValueError for a damaged one, for a part of the
         encoder that is missing and for a tensor of the wrong shape (which, expected, found).
         """
+        cls._check_changes(config, changes)
         model = cls.__new__(cls)
         model._prepare(config or RemBertConfig.from_pretrained(folder, **changes), dtype)
         model._load(Path(folder), np.random.default_rng(seed))
         return model
+
+    @classmethod
+    def _check_changes(cls, config: RemBertConfig | None, changes: dict[str, Any]) -> None:
+        """The configuration keeps what it does not know, so that a misspelt argument would go there without a word."""
+        own = ["dtype", "config", "seed"]
+        known = [field.name for field in fields(RemBertConfig)] + ["num_labels", "label2id"]
+        unknown = [name for name in changes if name not in known]
+        if unknown:
+            raise TypeError(
+                f"{cls.__name__}.from_pretrained takes no argument {unknown[0]}; it takes {', '.join(own)} "
+                f"and the fields of RemBertConfig{_suggestion(unknown[0], own + known)}"
+            )
+        if config is not None and changes:
+            raise TypeError(f"{cls.__name__}.from_pretrained: give either config or {', '.join(changes)}, not both")
 
     def _load(self, folder: Path, rng: np.random.Generator) -> None:
         shapes = self.parameter_shapes(self.config)
@@ -154,16 +185,38 @@ class RemBertPreTrainedModel:
         if lost:
             raise ValueError(f"{folder} lacks {len(lost)} of the encoder's tensors, the first of them {lost[0]}")
         if missing:
-            self._warn(f"{folder} has no {_listed(missing)}: newly initialised, train before use")
+            self._warn(f"{folder} lacks {_parts(missing)}: newly initialised, train before use")
         if unused:
-            self._warn(f"{folder} also has {_listed(unused)}: not used by {type(self).__name__}")
+            self._warn(f"{folder} also has {_parts(unused)}: not used by {type(self).__name__}")
         self.parameters = {
             name: found[name] if name in found else self._fresh(name, shape, rng) for name, shape in shapes.items()
         }
 
     @staticmethod
     def _warn(message: str) -> None:
-        warnings.warn(message, stacklevel=5)
+        warnings.warn(message, stacklevel=4)  # the caller of from_pretrained, above _load
+
+
+def _suggestion(name: str, known: list[str]) -> str:
+    return "".join(f"; did you mean {near}?" for near in get_close_matches(name, known, n=1))
+
+
+# The parts around an encoder: where their tensors' names begin, and how many there are.
+PARTS = (
+    ("the output head", "cls.predictions", 6), ("the pooler", "pooler.dense", 2), ("the classifier", "classifier", 2),
+    ("the question answering head", "qa_outputs", 2),
+)  # fmt: skip
+
+
+def _parts(names: list[str]) -> str:
+    """`names` for a reader: a part that is among them whole under its own name, the rest one by one."""
+    whole, rest = [], names
+    for title, start, count in PARTS:
+        belongs = [name for name in rest if name.removeprefix(BASE_PREFIX).startswith(f"{start}.")]
+        if len(belongs) == count:
+            whole.append(f"{title} ({start}.*, {count} tensors)")
+            rest = [name for name in rest if name not in belongs]
+    return ", ".join([*whole, *([_listed(rest)] if rest else [])])
 
 
 def _listed(names: list[str], most: int = 6) -> str:

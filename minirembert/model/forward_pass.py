@@ -1,5 +1,6 @@
 """What every part of the model is handed: the parameters it owns, and the forward pass it takes part in."""
 
+import hashlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -29,7 +30,7 @@ class ForwardPass:
     """One run through the model: the ops to run it with, the configuration, and the dropout of this run.
 
     `ops` is a `Forward` or a `Tape`. With `dropout_seed=None` nothing is dropped; otherwise each place that drops
-    draws from its own stream, numbered in the order of the run.
+    draws from its own stream, numbered in the order of the run. See `dropout_key`.
     """
 
     def __init__(self, ops: Forward, config: RemBertConfig, dropout_seed: int | None = None) -> None:
@@ -59,4 +60,14 @@ class ForwardPass:
         if self._dropout_seed is None or prob == 0:
             return {}
         self._dropout_places += 1
-        return {"drop_prob": prob, "seed": (self._dropout_seed << 16) + self._dropout_places}
+        return {"drop_prob": prob, "seed": dropout_key(self._dropout_seed, self._dropout_places)}
+
+
+def dropout_key(seed: int, place: int) -> int:
+    """The 64-bit Philox key of one place in one run: the first 8 bytes of BLAKE2b over "seed place", in decimal.
+
+    A seed may be any integer (training makes (run's seed << 32) + step), so no arithmetic packs it and the place into 64
+    bits: shifting it to make room drops its upper bits, and runs whose seeds differ only there would drop alike.
+    """
+    digest = hashlib.blake2b(f"{seed} {place}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little")

@@ -2,6 +2,10 @@
 
 NumPy reads a negative id from the end of a table and repeats a mask of the wrong shape without a word, so nothing gets
 past this file unchecked.
+
+attention_mask: 1 to attend, 0 to hide, as bools, integers or floats within [0, 1]. A fraction is taken as 4.34 takes it,
+(1 - mask) * finfo.min, so 0.5 hides as well as 0 does beside a 1. Outside [0, 1] the same formula would give one token
+all the attention (2) or overflow to NaN (-1): refused, with the first such value and its place.
 """
 
 from typing import Any, NamedTuple
@@ -40,6 +44,8 @@ def check_inputs(
         raise ValueError(f"exactly one of input_ids and inputs_embeds is needed, got {'both' if both else 'neither'}")
     if input_ids is not None:
         input_ids = integers(input_ids, "input_ids")
+        if input_ids.ndim == 1 and input_ids.size == 0:
+            raise ValueError(f"the input is empty: input_ids has shape {input_ids.shape}, not (batch, sequence)")
         if input_ids.ndim != 2:
             raise ValueError(f"input_ids must have shape (batch, sequence), got {input_ids.shape}")
         check_ids(input_ids, config.vocab_size, "input_ids")
@@ -92,15 +98,27 @@ def _attention_bias(mask: Any, batch: int, length: int, dtype: Any) -> Array | N
         raise ValueError(
             f"attention_mask must have shape ({batch}, {length}) or ({batch}, {length}, {length}), got {mask.shape}"
         )
+    _check_mask_values(mask)
     if (mask == 1).all():
         return None
     mask = mask[:, None, None, :] if mask.ndim == 2 else mask[:, None, :, :]
     return (1 - mask.astype(dtype)) * np.finfo(dtype).min
 
 
+def _check_mask_values(mask: Array) -> None:
+    if mask.dtype.kind not in "biuf":
+        raise ValueError(f"attention_mask must hold numbers within [0, 1], got {mask.dtype}")
+    outside = ~((mask >= 0) & (mask <= 1))  # written so that NaN is outside
+    if outside.any():
+        where = tuple(int(i) for i in np.argwhere(outside)[0])
+        raise ValueError(f"attention_mask{list(where)} is {mask[where].item()}, but a mask lies within [0, 1]")
+
+
 def integers(values: Any, name: str) -> Array:
     """`values` as an integer array. Raises ValueError where they are something else (torch, too, refuses float ids)."""
     array = rectangular(values, name)
+    if array.size == 0 and array.dtype == np.float64:
+        return array.astype(np.int64)  # NumPy's guess for an empty list: what is wrong with it is not its kind
     if array.dtype.kind not in "iu":
         raise ValueError(f"{name} must hold integers, got {array.dtype}")
     return array

@@ -31,9 +31,7 @@ class RemBertForMaskedLM(RemBertPreTrainedModel):
         p = Parameters(self.parameters)
         if labels is None:
             return _output(None, output_head(run, p, x), base)
-        labels = integers(labels, "labels")
-        require_shape(labels, x.shape[:2], "labels")
-        labels = labels.reshape(-1)
+        labels = _class_labels(labels, x.shape[:2], self.config.vocab_size).reshape(-1)
         labelled = np.flatnonzero(labels != IGNORE_INDEX)
         if for_loss_only:
             # Scoring V pieces is 43% of RemBERT's work; the loss asks for it at 15% of the positions.
@@ -74,9 +72,7 @@ class RemBertForSequenceClassification(RemBertPreTrainedModel):
             else:
                 self.config.problem_type = "multi_label_classification"
         if self.config.problem_type == "single_label_classification":
-            labels = integers(labels, "labels").reshape(-1)
-            require_shape(labels, (batch,), "labels")
-            return run.ops.cross_entropy(logits, labels)
+            return run.ops.cross_entropy(logits, _class_labels(labels.reshape(-1), (batch,), num_labels))
         if num_labels == 1 and labels.shape == (batch,):
             labels = labels[:, None]
         require_shape(labels, (batch, num_labels), "labels")
@@ -96,27 +92,37 @@ class RemBertForMultipleChoice(RemBertPreTrainedModel):
         return _classifier_shapes("classifier", 1, config)
 
     def forward(self, run: ForwardPass, for_loss_only: bool = False, labels: Any = None, **inputs: Any) -> TaskOutput:
-        choices = 0
-        for name, kept_axes in (
-            ("input_ids", 1), ("attention_mask", 1), ("token_type_ids", 1), ("position_ids", 1), ("inputs_embeds", 2),
-        ):  # fmt: skip
-            if inputs.get(name) is None:
-                continue
-            array = rectangular(inputs[name], name)
-            if array.ndim != 2 + kept_axes:
-                raise ValueError(
-                    f"{name} must have {2 + kept_axes} axes, (batch, choice, ...), got shape {array.shape}"
-                )
-            choices = array.shape[1]
-            inputs[name] = array.reshape(-1, *array.shape[2:])
-        base = self.encode(run, **inputs)
-        logits = run.ops.reshape(_classify(run, Parameters(self.parameters), base.pooler_output), (-1, choices))
+        arrays = {name: rectangular(inputs[name], name) for name in CHOICE_AXES if inputs.get(name) is not None}
+        _check_choices(arrays)
+        # every choice becomes a sequence of its own
+        flat = {name: a.reshape(a.shape[0] * a.shape[1], *a.shape[2:]) for name, a in arrays.items()}
+        base = self.encode(run, **inputs | flat)
+        batch, choices = next(iter(arrays.values())).shape[:2]
+        logits = run.ops.reshape(_classify(run, Parameters(self.parameters), base.pooler_output), (batch, choices))
         loss = None
         if labels is not None:
-            labels = integers(labels, "labels").reshape(-1)
-            require_shape(labels, (logits.shape[0],), "labels")
+            labels = _class_labels(integers(labels, "labels").reshape(-1), (batch,), choices)
             loss = run.ops.cross_entropy(logits, labels)
         return _output(loss, logits, base)
+
+
+# The axes of each input of multiple choice. The first that is given says how many examples and choices there are.
+CHOICE_AXES = {"input_ids": 3, "inputs_embeds": 4, "attention_mask": 3, "token_type_ids": 3, "position_ids": 3}
+
+
+def _check_choices(arrays: dict[str, Array]) -> None:
+    for name, array in arrays.items():
+        if array.ndim != CHOICE_AXES[name]:
+            raise ValueError(
+                f"{name} must have {CHOICE_AXES[name]} axes, (batch, choice, ...), got shape {array.shape}"
+            )
+        first, reference = next(iter(arrays.items()))
+        for_all = name == "position_ids" and array.shape[:2] == (1, 1)
+        if array.shape[:2] != reference.shape[:2] and not for_all:
+            raise ValueError(
+                f"{name} has shape {array.shape} and {first} {reference.shape}: "
+                "their first two axes, (batch, choice), must be equal"
+            )
 
 
 class RemBertForTokenClassification(RemBertPreTrainedModel):
@@ -131,9 +137,8 @@ class RemBertForTokenClassification(RemBertPreTrainedModel):
         logits = _classify(run, Parameters(self.parameters), base.last_hidden_state)
         loss = None
         if labels is not None:
-            labels = integers(labels, "labels")
-            require_shape(labels, logits.shape[:2], "labels")
-            loss = run.ops.cross_entropy(run.ops.reshape(logits, (-1, logits.shape[-1])), labels.reshape(-1))
+            labels = _class_labels(labels, logits.shape[:2], logits.shape[-1]).reshape(-1)
+            loss = run.ops.cross_entropy(run.ops.reshape(logits, (-1, logits.shape[-1])), labels)
         return _output(loss, logits, base)
 
 
@@ -174,6 +179,20 @@ class RemBertForQuestionAnswering(RemBertPreTrainedModel):
         positions = integers(positions, name).reshape(-1)
         require_shape(positions, (batch,), name)
         return run.ops.cross_entropy(logits, np.clip(positions, 0, length), ignore_index=length)
+
+
+def _class_labels(values: Any, shape: tuple[int, ...], classes: int) -> Array:
+    """`values` as class numbers. The op would refuse a wrong one too, but cannot say where in the caller's array it is."""
+    labels = integers(values, "labels")
+    require_shape(labels, shape, "labels")
+    outside = ((labels < 0) | (labels >= classes)) & (labels != IGNORE_INDEX)
+    if outside.any():
+        where = tuple(int(i) for i in np.argwhere(outside)[0])
+        raise IndexError(
+            f"labels{list(where)} is {int(labels[where])}, "
+            f"but labels are 0 to {classes - 1}, or {IGNORE_INDEX} to be ignored"
+        )
+    return labels
 
 
 def _classifier_shapes(name: str, num_labels: int, config: RemBertConfig) -> dict[str, tuple[int, ...]]:

@@ -32,9 +32,10 @@ def cross_entropy(
     labelled = labels != ignore_index
     outside = labelled & ((labels < 0) | (labels >= logits.shape[-1]))
     if outside.any():
-        bad = int(labels[outside][0])
+        row = int(np.argmax(outside))
         raise IndexError(
-            f"Target {bad} is out of bounds: labels are 0 to {logits.shape[-1] - 1}, or {ignore_index} to be ignored"
+            f"Target {int(labels[row])} is out of bounds in row {row}: "
+            f"labels are 0 to {logits.shape[-1] - 1}, or {ignore_index} to be ignored"
         )
     # 1. row maximum
     m = logits.max(axis=-1, keepdims=True)

@@ -1,0 +1,74 @@
+"""What filling masks and sentence vectors refuse, on models that have learned nothing."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from minirembert import RemBertConfig, RemBertForMaskedLM, RemBertModel, RemBertTokenizer
+from minirembert.inference import embed, fill_mask
+from minirembert.tokenization.training import train_tokenizer
+
+SENTENCES = ["the cat sleeps", "a dog sees the bird", "no bird sees a cat", "the dog sleeps"]
+SIZES = dict(
+    hidden_size=6, num_hidden_layers=1, num_attention_heads=2, input_embedding_size=4, output_embedding_size=5,
+    intermediate_size=7, max_position_embeddings=12,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> RemBertTokenizer:
+    folder: Path = tmp_path_factory.mktemp("inference")
+    (folder / "en.txt").write_text("\n".join(SENTENCES * 20), encoding="utf-8")
+    train_tokenizer([folder / "en.txt"], 28, folder / "tokenizer")
+    return RemBertTokenizer.from_pretrained(folder / "tokenizer")
+
+
+def encoder(tokenizer: RemBertTokenizer, rows: int = 0) -> RemBertModel:
+    return RemBertModel(RemBertConfig(vocab_size=len(tokenizer) + rows, **SIZES))
+
+
+def filler(tokenizer: RemBertTokenizer, rows: int = 0) -> RemBertForMaskedLM:
+    return RemBertForMaskedLM(RemBertConfig(vocab_size=len(tokenizer) + rows, **SIZES))
+
+
+def test_one_string_is_no_list_of_sentences(tokenizer: RemBertTokenizer) -> None:
+    with pytest.raises(TypeError, match=r"sentences must be a list of strings, got the string 'the cat'"):
+        embed(encoder(tokenizer), tokenizer, "the cat")
+
+
+@pytest.mark.parametrize("size", [0, -1])
+def test_a_batch_of_nothing(tokenizer: RemBertTokenizer, size: int) -> None:
+    with pytest.raises(ValueError, match=f"batch_size must be at least 1, got {size}"):
+        embed(encoder(tokenizer), tokenizer, SENTENCES, batch_size=size)
+
+
+@pytest.mark.parametrize("empty", ["", "  "])
+@pytest.mark.parametrize("batch_size", [1, 2, 32])
+def test_a_sentence_without_a_token(tokenizer: RemBertTokenizer, empty: str, batch_size: int) -> None:
+    """Its mean would be over nothing."""
+    with pytest.raises(ValueError, match=rf"sentences\[3\] has no token.*'{empty}'"):
+        embed(encoder(tokenizer), tokenizer, [*SENTENCES[:3], empty, ""], batch_size=batch_size)
+
+
+def test_the_batch_size_changes_nothing(tokenizer: RemBertTokenizer) -> None:
+    model = encoder(tokenizer)
+    vectors = [embed(model, tokenizer, SENTENCES, batch_size=size) for size in (1, 3, 32)]
+    for other in vectors[1:]:
+        np.testing.assert_allclose(other, vectors[0], rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("rows", [-1, 1])
+def test_the_tokenizer_of_another_model(tokenizer: RemBertTokenizer, rows: int) -> None:
+    message = f"the tokenizer has {len(tokenizer)} pieces, but the model has vocab_size = {len(tokenizer) + rows}"
+    with pytest.raises(ValueError, match=message):
+        embed(encoder(tokenizer, rows), tokenizer, SENTENCES)
+    with pytest.raises(ValueError, match=message):
+        fill_mask(filler(tokenizer, rows), tokenizer, "the [MASK]")
+
+
+def test_a_text_longer_than_the_positions(tokenizer: RemBertTokenizer) -> None:
+    """Nine masks and more stand between [CLS] and [SEP]: which to cut is for the caller to say."""
+    with pytest.raises(ValueError, match="a sequence of 13 tokens is longer than max_position_embeddings = 12"):
+        fill_mask(filler(tokenizer), tokenizer, "[MASK]" * 11)
+    assert len(fill_mask(filler(tokenizer), tokenizer, "[MASK]" * 10)) == 10
