@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minirembert.data.labelled import read_conllu, read_sentences
+from minirembert.data.labelled import Sentence, encode_sentences, read_conllu, read_sentences
 from minirembert.data.masked_lm import Language, MaskedLMData, mask_tokens, sampling_probabilities, unigram_losses
 from minirembert.data.text import language_names, read_lines
 from minirembert.ops.losses import IGNORE_INDEX
@@ -173,11 +173,39 @@ def test_tsv_and_jsonl_say_the_same(tmp_path: Path) -> None:
         ("x.jsonl", '{"text": "a", "label": 1}\nnonsense\n', "line 2: not JSON"),
         ("x.jsonl", "[1]\n", "line 1: not a JSON object"),
         ("x.jsonl", '{"text_a": "a", "label": 1}\n', "line 1: needs label"),
+        ("x.tsv", "text\tlabel\n\n \na\n", "line 4: 1 fields"),
+        ("x.tsv", "text\tlabel\na\tb\n\na\t\n", "line 4: label is empty"),
+        ("x.tsv", "text\tlabel\n\tb\n", "line 2: text is empty"),
+        ("x.tsv", "text_a\ttext_b\tlabel\na\t\tb\n", "line 2: text_b is empty"),
+        ("x.tsv", "\ntext\ttext\tlabel\na\tb\tc\n", "line 2: two columns are named 'text'"),
+        ("X.TSV", "text\tlabel\na\n", "line 2: 1 fields, but the first line names 2"),
+        ("x.jsonl", '\n{"text": "a", "label": 1}\n\n{"text": "a", "label": ""}\n', "line 4: label is empty"),
+        ("x.jsonl", '{"text": null, "label": 1}\n', "line 1: text is empty"),
+        ("x.jsonl", '{"text": ["a"], "label": 1}\n', "line 1: text must be a string or a number, got list"),
+        ("x.jsonl", '{"text": "a", "label": 1}\n' + "[" * 100_000, "line 2: not JSON .*nested too deeply"),
+        (
+            "x.jsonl",
+            '{"text": "a", "label": 1}\n\n{"text_a": "a", "text_b": "b", "label": 1}\n',
+            "line 3: a pair, but line 1 has a sentence",
+        ),
     ],
 )
 def test_a_damaged_file_is_named_with_its_line(tmp_path: Path, name: str, text: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         read_sentences(write(tmp_path / name, text))
+
+
+def test_a_cell_may_be_longer_than_the_csv_module_allows(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.tsv", f"\ufefftext\tlabel\r\n{'a' * 200_000}\tyes\r\nb\rb\tno \r\n")
+    long, short = read_sentences(path)
+    assert (len(long.text), long.label) == (200_000, "yes")
+    assert short == ("b\rb", None, "no")
+
+
+def test_a_batch_of_sentences_and_pairs_is_refused() -> None:
+    mixed = [Sentence("a", None, "x"), Sentence("a", "b", "x")]
+    with pytest.raises(ValueError, match="either sentences or pairs, got 1 pairs among 2"):
+        encode_sentences(mixed, None, {}, 8)
 
 
 def test_conllu_skips_ranges_and_empty_nodes(tmp_path: Path) -> None:
@@ -187,6 +215,31 @@ def test_conllu_skips_ranges_and_empty_nodes(tmp_path: Path) -> None:
     assert read_conllu(path) == [(("vamos", "nos"), ("VERB", "PRON"))]
 
 
-def test_a_damaged_conllu_line_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="line 2: CoNLL-U has 10 fields separated by tabs, found 2"):
-        read_conllu(write(tmp_path / "x.conllu", "# a\n1\tword\n"))
+def test_conllu_may_begin_with_a_byte_order_mark_and_end_its_lines_with_a_carriage_return(tmp_path: Path) -> None:
+    row = "1\tno\t_\tINTJ" + "\t_" * 6
+    path = write(tmp_path / "x.CONLLU", f"\ufeff{row}\r\n\r\n# more\r\n{row}\r\n")
+    assert read_conllu(path) == [(("no",), ("INTJ",))] * 2
+
+
+def test_conllu_sentences_without_a_tag_are_left_out(tmp_path: Path) -> None:
+    tagged, untagged = ("1\tno\t_\t" + tag + "\t_" * 6 for tag in ("INTJ", "_"))
+    path = write(tmp_path / "x.conllu", f"{untagged}\n\n{tagged}\n{untagged}\n")
+    assert read_conllu(path) == [(("no", "no"), ("INTJ", "_"))]
+    with pytest.raises(ValueError, match=r"y.conllu has no tags: the fourth field \(UPOS\) of every word is _"):
+        read_conllu(write(tmp_path / "y.conllu", untagged))
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("1\tword", "line 4: CoNLL-U has 10 fields separated by tabs, found 2"),
+        ("x\tword\t_\tNOUN" + "\t_" * 6, "line 4: the first field .* must be like 3, 3-4 or 3.1, got 'x'"),
+        ("\u00b2\tword\t_\tNOUN" + "\t_" * 6, "line 4: the first field"),
+        ("1-\tword\t_\tNOUN" + "\t_" * 6, "line 4: the first field"),
+        ("1\t\t_\tNOUN" + "\t_" * 6, r"line 4: the second field \(FORM\) is empty"),
+        ("1\tword\t_\t" + "\t_" * 6, r"line 4: the fourth field \(UPOS\) is empty"),
+    ],
+)
+def test_a_damaged_conllu_line_is_named(tmp_path: Path, line: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        read_conllu(write(tmp_path / "x.conllu", f"# a\n\n\n{line}\n"))

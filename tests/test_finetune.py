@@ -1,13 +1,22 @@
 """Fine-tuning and using a trained model, on a run small enough for a test."""
 
 import json
+import logging
 import random
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from minirembert import RemBertForMaskedLM, RemBertForTokenClassification, RemBertModel, RemBertTokenizer
+from minirembert import (
+    RemBertForMaskedLM,
+    RemBertForSequenceClassification,
+    RemBertForTokenClassification,
+    RemBertModel,
+    RemBertTokenizer,
+)
 from minirembert.data.labelled import encode_tagged, read_conllu
 from minirembert.inference import _encode_around_masks, embed, fill_mask
 from minirembert.ops.losses import IGNORE_INDEX
@@ -135,6 +144,145 @@ def test_a_file_with_one_label_teaches_nothing(folder: Path, tmp_path: Path) -> 
 def test_files_of_two_kinds_are_refused() -> None:
     with pytest.raises(ValueError, match=r"must all be .conllu \(tagging\), or all .tsv or .jsonl"):
         FinetuneSettings("model", "train.conllu", "out", evaluate=("test.tsv",))
+
+
+def quietly(text: str) -> None:
+    pass
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"learning_rate": -1.0}, "learning_rate must be above 0 and finite, got -1.0"),
+        ({"learning_rate": float("nan")}, "learning_rate must be above 0 and finite, got nan"),
+        ({"weight_decay": -1.0}, "weight_decay must be at least 0 and finite, got -1.0"),
+        ({"clip": float("nan")}, "clip must be above 0, got nan"),
+        ({"threads": 0}, "threads must be at least 1, got 0"),
+        ({"warmup": 1000}, "warmup must lie between 0 and steps - 1 = 51, got 1000"),
+        ({"checkpoint_every": 0}, "checkpoint_every must be at least 1, got 0"),
+        ({"max_length": -4}, r"max_length must be at least 3 \(\[CLS\], a token, \[SEP\]\), got -4"),
+        ({"max_length": 0}, "max_length must be at least 3"),
+        ({"seed": -1}, "seed must be at least 0, got -1"),
+        ({"model": "nowhere"}, "nowhere"),
+    ],
+)
+def test_settings_that_make_no_sense_are_named_and_leave_nothing(
+    folder: Path, tmp_path: Path, change: dict[str, object], message: str
+) -> None:
+    with pytest.raises((ValueError, OSError), match=message):
+        finetune(replace(settings(folder, "conllu", "x"), out=str(tmp_path / "out"), **change), say=quietly)
+    assert not (tmp_path / "out").exists()
+
+
+def tsv(path: Path, rows: list[str], header: str = "text\tlabel") -> str:
+    path.write_text("\n".join([header, *rows]) + "\n", encoding="utf-8")
+    return str(path)
+
+
+def small(folder: Path, tmp_path: Path, **changes: object) -> FinetuneSettings:
+    train = tsv(tmp_path / "train.tsv", ["the cat\tgood", "a dog\tbad", "the bird\tgood"])
+    return FinetuneSettings(**{"model": str(folder / "model"), "train": train, "out": str(tmp_path / "out"), "epochs": 1,
+                               **changes})  # fmt: skip
+
+
+@pytest.mark.parametrize("labels", [("good", "bad"), ("left", "right"), ("x", "y", "z")])
+def test_a_second_fine_tuning_starts_with_a_head_of_its_own(
+    folder: Path, tmp_path: Path, labels: tuple[str, ...]
+) -> None:
+    rate = 1e-30  # so small that the head stays as it began
+    finetune(small(folder, tmp_path, learning_rate=3e-3), say=quietly)
+    train = tsv(tmp_path / "second.tsv", [f"the cat\t{label}" for label in labels])
+    said: list[str] = []
+    again, other = (
+        finetune(small(folder, tmp_path, model=str(model), train=train, out=str(tmp_path / out), learning_rate=rate),
+                 say=said.append).model
+        for model, out in ((tmp_path / "out", "again"), (folder / "model", "other"))
+    )  # fmt: skip
+    for name in ("classifier.weight", "classifier.bias"):
+        # The steps move a bias, which begins at 0, by the learning rate.
+        np.testing.assert_allclose(again.parameters[name], other.parameters[name], rtol=0, atol=10 * rate)
+    assert again.config.id2label == dict(enumerate(sorted(labels)))
+    first = RemBertForSequenceClassification.from_pretrained(tmp_path / "out")
+    for part in ("rembert.pooler.dense.weight", "rembert.encoder.layer.0.output.dense.weight"):
+        np.testing.assert_array_equal(again.parameters[part], first.parameters[part], err_msg="kept")
+    head = 24 * 2 + 2
+    assert f"discarded the classifier of a fine-tuning: {head} parameters" in said
+    assert any(line.endswith(f"a new head for {len(labels)} labels") for line in said)
+    assert any(line.endswith(f"a new head for {len(labels)} labels and {24 * 24 + 24} a new pooler") for line in said)
+
+
+def test_labels_that_training_never_saw_are_counted(folder: Path, tmp_path: Path) -> None:
+    some = tsv(tmp_path / "some.tsv", ["a cat\tgood", "a dog\tnew", "a cat\tnew"])
+    said: list[str] = []
+    (score,) = finetune(small(folder, tmp_path, evaluate=(some,)), say=said.append).scores
+    assert f"some: 2 of 3 labels (new) do not occur in {tmp_path / 'train.tsv'}" in said
+    assert score.examples == 3 and score.accuracy <= 1 / 3
+    none = tsv(tmp_path / "none.tsv", ["a cat\tsame", "a dog\tnew"])
+    with pytest.raises(ValueError, match=r"none: 2 of 2 labels \(new, same\) do not occur in .*train.tsv"):
+        finetune(small(folder, tmp_path, evaluate=(none,), out=str(tmp_path / "other")), say=quietly)
+    assert not (tmp_path / "other").exists()
+
+
+def test_sentences_and_pairs_are_two_tasks(folder: Path, tmp_path: Path) -> None:
+    pairs = tsv(tmp_path / "pairs.tsv", ["a cat\ta dog\tgood", "a\tb\tbad"], header="text_a\ttext_b\tlabel")
+    with pytest.raises(ValueError, match=r"pairs.tsv has pairs .* but .*train.tsv has sentences"):
+        finetune(small(folder, tmp_path, evaluate=(pairs,)), say=quietly)
+    with pytest.raises(ValueError, match="max_length must be at least 5 for pairs"):
+        finetune(small(folder, tmp_path, train=pairs, max_length=4), say=quietly)
+    assert not (tmp_path / "out").exists()
+    finetune(small(folder, tmp_path, train=pairs, max_length=5), say=quietly)
+
+
+@pytest.mark.parametrize("max_length", [3, 4, 24])
+def test_how_many_examples_were_cut_is_said_once(
+    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, max_length: int
+) -> None:
+    tokenizer = RemBertTokenizer.from_pretrained(folder / "model")
+    lengths = [len(tokenizer.encode(text)) for text in ("the cat", "a dog", "the bird", "the cat sees a dog")]
+    test = tsv(tmp_path / "test.tsv", ["the cat sees a dog\tgood"])
+    said: list[str] = []
+    with caplog.at_level(logging.WARNING):
+        finetune(small(folder, tmp_path, evaluate=(test,), max_length=max_length), say=said.append)
+    longer = sum(length > max_length for length in lengths)
+    expected = [f"{longer} of 4 examples are longer than {max_length} tokens and were cut"] if longer else []
+    assert [line for line in said if "were cut" in line] == expected
+    assert not caplog.records
+
+
+def test_untagged_words_count_nowhere(folder: Path, tmp_path: Path) -> None:
+    text = conllu([["the", "cat", "sees", "dog"]] * 4)
+    (tmp_path / "train.CONLLU").write_text(text, encoding="utf-8")
+    (tmp_path / "xx.conllu").write_text(text.replace("sees\t_\tVERB", "sees\t_\t_"), encoding="utf-8")
+    files = {"train": str(tmp_path / "train.CONLLU"), "evaluate": (str(tmp_path / "xx.conllu"),)}
+    (score,) = finetune(small(folder, tmp_path, **files, epochs=60, learning_rate=3e-3), say=quietly).scores
+    assert score.examples == 3 * 4
+    assert score.accuracy == score.lookup_baseline == 1
+    assert score.majority_baseline == 2 / 3
+
+
+def test_a_label_may_be_an_underscore(folder: Path, tmp_path: Path) -> None:
+    train = tsv(tmp_path / "under.tsv", ["a cat\t_", "a dog\tx"])
+    assert finetune(small(folder, tmp_path, train=train), say=quietly).model.config.id2label == {0: "_", 1: "x"}
+
+
+def test_a_run_is_known_by_the_content_of_its_files(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finetune(small(folder, tmp_path), say=quietly)
+    before = (tmp_path / "out" / "model.safetensors").read_bytes()
+    shutil.copytree(folder / "model", tmp_path / "copy")
+    monkeypatch.chdir(tmp_path)
+    test = tsv(tmp_path / "test.tsv", ["a cat\tgood"])
+    said: list[str] = []
+    again = FinetuneSettings(model="./copy", train="train.tsv", out="out", evaluate=(test,), epochs=1)
+    assert [score.language for score in finetune(again, say=said.append).scores] == ["test"]
+    assert said.count("already finished: out has all 1 steps") == 1
+    assert (tmp_path / "out" / "model.safetensors").read_bytes() == before
+    with pytest.raises(FileExistsError, match="another run: its seed is 0"):
+        finetune(replace(again, seed=1), say=quietly)
+    tsv(tmp_path / "train.tsv", ["a cat\tgood", "a dog\tbad"])
+    with pytest.raises(FileExistsError, match="another run: its train_content"):
+        finetune(again, say=quietly)
 
 
 # --- inference -------------------------------------------------------------------------------------------------------

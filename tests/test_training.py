@@ -174,8 +174,10 @@ def test_an_interrupt_saves_and_the_same_command_goes_on(
 def test_a_finished_run_can_be_run_again_and_changes_nothing(tmp_path: Path, corpus: tuple[str, ...]) -> None:
     first = pretrain(settings(corpus, tmp_path / "run"), say=quietly)
     before = weights(tmp_path / "run")
-    second = pretrain(settings(corpus, tmp_path / "run"), say=quietly)
+    said: list[str] = []
+    second = pretrain(settings(corpus, tmp_path / "run"), say=said.append)
     assert weights(tmp_path / "run") == before
+    assert said.count(f"already finished: {tmp_path / 'run'} has all 12 steps") == 1
     assert first.held_out_loss == second.held_out_loss
 
 
@@ -227,6 +229,13 @@ def test_a_folder_with_anything_else_is_refused(tmp_path: Path, corpus: tuple[st
     with pytest.raises(FileExistsError, match="not a run of minirembert"):
         pretrain(settings(corpus, out), say=quietly)
     assert [path.name for path in out.iterdir()] == ["thesis.tex"]
+
+
+def test_a_run_killed_while_it_wrote_its_first_file_can_begin_again(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / ".run.json.123.tmp").write_text("{")
+    RunFolder(tmp_path / "run", {"a": 1})
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {"run.json", ".lock"}
 
 
 def test_two_processes_cannot_train_in_one_folder(tmp_path: Path) -> None:
@@ -300,10 +309,22 @@ def test_a_text_that_cannot_be_used_is_refused_before_anything_is_written(
     [
         ({"steps": 0}, "steps must be at least 1, got 0"),
         ({"warmup": 12}, "warmup must lie between 0 and steps - 1 = 11, got 12"),
-        ({"learning_rate": 0.0}, "learning_rate must be above 0, got 0.0"),
+        ({"learning_rate": 0.0}, "learning_rate must be above 0 and finite, got 0.0"),
         ({"sequence_length": 2}, "sequence_length must be at least 3"),
         ({"num_attention_heads": 3}, r"hidden_size must be a multiple of num_attention_heads \(3\), got 16"),
-        ({"dropout": 1.0}, r"hidden_dropout_prob must be a probability in \[0, 1\), got 1.0"),
+        ({"dropout": 1.0}, "dropout must be at least 0 and below 1, got 1.0"),
+        ({"alpha": float("nan")}, "alpha must be at least 0 and finite, got nan"),
+        ({"alpha": float("inf")}, "alpha must be at least 0 and finite, got inf"),
+        ({"alpha": -1.0}, "alpha must be at least 0 and finite, got -1.0"),
+        ({"learning_rate": float("inf")}, "learning_rate must be above 0 and finite, got inf"),
+        ({"learning_rate": float("nan")}, "learning_rate must be above 0 and finite, got nan"),
+        ({"weight_decay": float("nan")}, "weight_decay must be at least 0 and finite, got nan"),
+        ({"weight_decay": -1.0}, "weight_decay must be at least 0 and finite, got -1.0"),
+        ({"initializer_range": float("nan")}, "initializer_range must be above 0 and finite, got nan"),
+        ({"initializer_range": -1.0}, "initializer_range must be above 0 and finite, got -1.0"),
+        ({"initializer_range": 0.0}, "initializer_range must be above 0 and finite, got 0.0"),
+        ({"clip": float("nan")}, "clip must be above 0, got nan"),
+        ({"dropout": float("nan")}, "dropout must be at least 0 and below 1, got nan"),
         ({"tokenizer": "nowhere"}, "nowhere"),
         ({"vocab_size": 4000}, "vocab_size 4000 is too large"),
     ],
@@ -314,6 +335,34 @@ def test_settings_that_make_no_sense_are_named(
     with pytest.raises((ValueError, OSError), match=message):
         pretrain(settings(corpus, tmp_path / "run", **change), say=quietly)
     assert not (tmp_path / "run").exists(), "the corrected command must find a free folder"
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_run_that_fails_before_its_first_checkpoint_leaves_no_folder(tmp_path: Path, corpus: tuple[str, ...]) -> None:
+    wild = {"learning_rate": 1e38, "initializer_range": 1e3, "warmup": 0}
+    with pytest.raises(FloatingPointError):
+        pretrain(settings(corpus, tmp_path / "run", **wild, checkpoint_every=12), say=quietly)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "damage", "message"),
+    [
+        ("run.json", b'{"seed": ', "run.json is damaged: not JSON"),
+        ("run.json", b"\xff", "run.json is damaged: not JSON"),
+        ("run.json", b"[1]", "run.json is damaged: it should hold a JSON object, found list"),
+        ("metrics.jsonl", b'{"step": 1}\nnonsense\n', "metrics.jsonl, line 2 is damaged: not JSON"),
+        ("metrics.jsonl", b'{"loss": 1}\n', "metrics.jsonl, line 1 is damaged: it has no step"),
+    ],
+)
+def test_a_damaged_file_of_a_run_is_named(
+    tmp_path: Path, corpus: tuple[str, ...], name: str, damage: bytes, message: str
+) -> None:
+    pretrain(settings(corpus, tmp_path / "run", steps=3), say=quietly)
+    (tmp_path / "run" / name).write_bytes(damage)
+    with pytest.raises(ValueError, match=message):
+        pretrain(settings(corpus, tmp_path / "run", steps=3), say=quietly)
+    assert (tmp_path / "run" / name).read_bytes() == damage
 
 
 # --- what comes out --------------------------------------------------------------------------------------------------

@@ -4,9 +4,9 @@ TSV files begin with a line of column names, JSONL files have one object a line;
 `text_a` and `text_b`. Of CoNLL-U (universaldependencies.org/format) the word forms and universal tags (UPOS) are read.
 """
 
-import csv
 import json
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,9 +14,12 @@ import numpy as np
 
 from minirembert.data.text import read_lines
 from minirembert.ops.losses import IGNORE_INDEX
+from minirembert.tokenization.encoding import BatchEncoding
 from minirembert.tokenization.tokenizer import RemBertTokenizer
 
-NO_WORD = "_"  # CoNLL-U's empty field
+NO_TAG = "_"  # CoNLL-U's empty field
+WORD_ID = re.compile(r"[0-9]+")
+SKIPPED_ID = re.compile(r"[0-9]+[-.][0-9]+")  # a multi-word range (3-4) or an empty node (5.1)
 
 
 class Sentence(NamedTuple):
@@ -33,88 +36,160 @@ class TaggedSentence(NamedTuple):
 
 
 def read_sentences(path: Path) -> list[Sentence]:
-    """Reads a .tsv or .jsonl file. Raises ValueError, with the file and the line, for a missing column or value."""
-    rows = _tsv_rows(path) if path.suffix == ".tsv" else _jsonl_rows(path)
-    sentences = []
+    """Reads a .tsv or .jsonl file: either sentences or pairs.
+
+    Raises ValueError, with the file and the line, for a missing column, an empty value and a mixture of both kinds.
+    """
+    rows = _tsv_rows(path) if path.suffix.lower() == ".tsv" else _jsonl_rows(path)
+    sentences: list[Sentence] = []
+    first = 0
     for number, row in rows:
-        text = row.get("text", row.get("text_a"))
-        pair = row.get("text_b")
-        label = row.get("label")
-        if text is None or label is None or ("text_a" in row) != ("text_b" in row):
+        sentence = _sentence(row, f"{path}, line {number}")
+        if not sentences:
+            first = number
+        elif (sentence.pair is None) != (sentences[0].pair is None):
+            kinds = ("a sentence", "a pair")
             raise ValueError(
-                f"{path}, line {number}: needs label and either text or text_a and text_b, found {', '.join(row)}"
+                f"{path}, line {number}: {kinds[sentence.pair is not None]}, but line {first} has "
+                f"{kinds[sentence.pair is None]}: a file has either text or text_a and text_b in every line"
             )
-        sentences.append(Sentence(str(text), None if pair is None else str(pair), str(label)))
+        sentences.append(sentence)
     if not sentences:
         raise ValueError(f"{path} has no examples")
     return sentences
 
 
-def _tsv_rows(path: Path) -> list[tuple[int, dict[str, Any]]]:
-    header, *lines = csv.reader(read_lines(path), delimiter="\t", quoting=csv.QUOTE_NONE)
-    rows = []
-    for number, fields in enumerate(lines, start=2):
+def _sentence(row: Mapping[str, Any], place: str) -> Sentence:
+    columns = {"label", "text", "text_a", "text_b"} & set(row)
+    if columns == {"label", "text"}:
+        return Sentence(_cell(row, "text", place), None, _cell(row, "label", place).strip())
+    if columns == {"label", "text_a", "text_b"}:
+        pair = _cell(row, "text_b", place)
+        return Sentence(_cell(row, "text_a", place), pair, _cell(row, "label", place).strip())
+    raise ValueError(f"{place}: needs label and either text or text_a and text_b, found {', '.join(row)}")
+
+
+def _cell(row: Mapping[str, Any], column: str, place: str) -> str:
+    value = row[column]
+    if value is None or (isinstance(value, str) and not value.strip()):
+        raise ValueError(f"{place}: {column} is empty")
+    if not isinstance(value, str | int | float):
+        raise ValueError(f"{place}: {column} must be a string or a number, got {type(value).__name__}")
+    return str(value)
+
+
+def _numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Every line as it stands in the file, without its end, and its number. Raises like `read_lines`."""
+    read_lines(path)  # complains about a missing or empty file, and about one that is not UTF-8
+    # Not open() with its universal newlines: they also break at a carriage return inside a line.
+    lines = path.read_bytes().decode("utf-8-sig").split("\n")
+    return ((number, line.rstrip("\r")) for number, line in enumerate(lines, start=1))
+
+
+def _tsv_rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
+    # Not the csv module: it limits the length of a cell, and without quoting there is nothing to parse.
+    lines = ((number, line) for number, line in _numbered_lines(path) if line.strip(" "))
+    first, line = next(lines)
+    header = [name.strip() for name in line.split("\t")]
+    twice = sorted({name for name in header if header.count(name) > 1})
+    if twice:
+        raise ValueError(f"{path}, line {first}: two columns are named {twice[0]!r}")
+    for number, line in lines:
+        fields = line.split("\t")
         if len(fields) != len(header):
-            raise ValueError(f"{path}, line {number}: {len(fields)} fields, but the first line names {len(header)}")
-        rows.append((number, dict(zip(header, fields, strict=True))))
-    return rows
+            raise ValueError(
+                f"{path}, line {number}: {len(fields)} fields, but the first line names {len(header)} "
+                f"({', '.join(header)})"
+            )
+        yield number, dict(zip(header, fields, strict=True))
 
 
-def _jsonl_rows(path: Path) -> list[tuple[int, dict[str, Any]]]:
-    rows = []
-    for number, line in enumerate(read_lines(path), start=1):
+def _jsonl_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    for number, line in _numbered_lines(path):
+        if not line.strip():
+            continue
         try:
             row = json.loads(line)
+        except RecursionError as error:
+            raise ValueError(f"{path}, line {number}: not JSON (brackets nested too deeply)") from error
         except ValueError as error:
             raise ValueError(f"{path}, line {number}: not JSON ({error})") from error
         if not isinstance(row, dict):
             raise ValueError(f"{path}, line {number}: not a JSON object")
-        rows.append((number, row))
-    return rows
+        yield number, row
 
 
 def read_conllu(path: Path) -> list[TaggedSentence]:
-    """Reads a .conllu file. Multi-word ranges (3-4) and empty nodes (5.1) are skipped: their parts have lines too."""
+    """Reads a .conllu file. Multi-word ranges (3-4) and empty nodes (5.1) are skipped: their parts have lines too.
+
+    A sentence without a single tag is left out: there is nothing to learn from it and nothing to score. Raises
+    ValueError, with the file and the line, for a line that is not CoNLL-U, and for a file without tags.
+    """
     sentences: list[TaggedSentence] = []
-    words: list[str] = []
-    tags: list[str] = []
-    lines = path.read_text(encoding="utf-8").split("\n") if read_lines(path) else []
-    for number, line in enumerate([*lines, ""], start=1):
+    words: list[tuple[str, str]] = []
+    found = False
+    for number, line in [*_numbered_lines(path), (0, "")]:
         if not line.strip():
-            if words:
-                sentences.append(TaggedSentence(tuple(words), tuple(tags)))
-                words, tags = [], []
-            continue
-        if line.startswith("#"):
-            continue
-        fields = line.split("\t")
-        if len(fields) != 10:
-            raise ValueError(f"{path}, line {number}: CoNLL-U has 10 fields separated by tabs, found {len(fields)}")
-        if fields[0].isdigit():
-            words.append(fields[1])
-            tags.append(fields[3])
-    if not sentences:
+            if any(tag != NO_TAG for _, tag in words):
+                sentences.append(TaggedSentence(*zip(*words, strict=True)))
+            words = []
+        elif not line.startswith("#"):
+            word = _conllu_word(line, f"{path}, line {number}")
+            words += [word] if word else []
+            found = found or word is not None
+    if not found:
         raise ValueError(f"{path} has no sentences")
+    if not sentences:
+        raise ValueError(f"{path} has no tags: the fourth field (UPOS) of every word is {NO_TAG}")
     return sentences
+
+
+def _conllu_word(line: str, place: str) -> tuple[str, str] | None:
+    """(form, tag), or None for a range or an empty node."""
+    fields = line.split("\t")
+    if len(fields) != 10:
+        raise ValueError(f"{place}: CoNLL-U has 10 fields separated by tabs, found {len(fields)}")
+    if SKIPPED_ID.fullmatch(fields[0]):
+        return None
+    if not WORD_ID.fullmatch(fields[0]):
+        raise ValueError(f"{place}: the first field (ID) must be like 3, 3-4 or 3.1, got {fields[0]!r}")
+    for name, value in (("second field (FORM)", fields[1]), ("fourth field (UPOS)", fields[3])):
+        if not value.strip():
+            raise ValueError(f"{place}: the {name} is empty")
+    return fields[1], fields[3]
 
 
 def label_names(labels: Sequence[str]) -> dict[int, str]:
     """Number -> label, in alphabetical order: what `RemBertConfig.id2label` holds."""
-    return dict(enumerate(sorted({*labels} - {NO_WORD})))
+    return dict(enumerate(sorted({*labels})))
+
+
+def count_longer(
+    examples: Sequence[Sentence] | Sequence[TaggedSentence], tokenizer: RemBertTokenizer, max_length: int
+) -> int:
+    """How many examples have more than `max_length` tokens, [CLS] and [SEP] included: those are cut."""
+    return sum(len(ids) > max_length for ids in _tokenize(examples, tokenizer)["input_ids"])
+
+
+def _tokenize(
+    examples: Sequence[Sentence] | Sequence[TaggedSentence], tokenizer: RemBertTokenizer, **options: Any
+) -> BatchEncoding:
+    words = [list(example.words) for example in examples if isinstance(example, TaggedSentence)]
+    if words:
+        return tokenizer(words, is_split_into_words=True, **options)
+    sentences = [example for example in examples if isinstance(example, Sentence)]
+    pairs = [sentence.pair for sentence in sentences if sentence.pair is not None]
+    if pairs and len(pairs) != len(sentences):
+        raise ValueError(f"a batch has either sentences or pairs, got {len(pairs)} pairs among {len(sentences)}")
+    return tokenizer([sentence.text for sentence in sentences], pairs or None, **options)
 
 
 def encode_sentences(
     sentences: Sequence[Sentence], tokenizer: RemBertTokenizer, label2id: Mapping[str, int], max_length: int
 ) -> dict[str, Any]:
     """Keyword arguments of `RemBertForSequenceClassification`, as one batch. A label the model lacks is ignored (-100)."""
-    pairs = [sentence.pair for sentence in sentences]
-    encoding = tokenizer(
-        [sentence.text for sentence in sentences],
-        None if pairs[0] is None else pairs,
-        padding=True,
-        truncation=True,
-        max_length=max_length,
-        return_tensors="np",
+    encoding = _tokenize(
+        sentences, tokenizer, padding=True, truncation=True, max_length=max_length, return_tensors="np"
     )
     return {**encoding, "labels": np.array([label2id.get(sentence.label, IGNORE_INDEX) for sentence in sentences])}
 
@@ -123,13 +198,8 @@ def encode_tagged(
     sentences: Sequence[TaggedSentence], tokenizer: RemBertTokenizer, label2id: Mapping[str, int], max_length: int
 ) -> dict[str, Any]:
     """Keyword arguments of `RemBertForTokenClassification`, as one batch: the tag stands at the first piece of its word."""
-    encoding = tokenizer(
-        [list(sentence.words) for sentence in sentences],
-        is_split_into_words=True,
-        padding=True,
-        truncation=True,
-        max_length=max_length,
-        return_tensors="np",
+    encoding = _tokenize(
+        sentences, tokenizer, padding=True, truncation=True, max_length=max_length, return_tensors="np"
     )
     labels = np.full_like(encoding["input_ids"], IGNORE_INDEX)
     for row, sentence in enumerate(sentences):

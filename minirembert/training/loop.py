@@ -1,5 +1,6 @@
 """The training loop: batch, loss and gradients, clip, step; checkpoints, progress, and a clean stop when interrupted."""
 
+import math
 import signal
 import sys
 import time
@@ -34,8 +35,10 @@ class Schedule:
         for name in ("steps", "checkpoint_every", "evaluate_every", "record_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if not self.learning_rate > 0:
-            raise ValueError(f"learning_rate must be above 0, got {self.learning_rate}")
+        if not 0 < self.learning_rate < math.inf:
+            raise ValueError(f"learning_rate must be above 0 and finite, got {self.learning_rate}")
+        if not 0 <= self.weight_decay < math.inf:
+            raise ValueError(f"weight_decay must be at least 0 and finite, got {self.weight_decay}")
         if not 0 <= self.warmup < self.steps:
             raise ValueError(f"warmup must lie between 0 and steps - 1 = {self.steps - 1}, got {self.warmup}")
         if self.threads is not None and self.threads < 1:

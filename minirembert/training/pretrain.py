@@ -6,6 +6,7 @@ pretrain(PretrainSettings(out="model", corpus=("en.txt", "zh.txt"), steps=1000))
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -66,11 +67,17 @@ class PretrainSettings:
     def __post_init__(self) -> None:
         if self.sequence_length < 3:
             raise ValueError(f"sequence_length must be at least 3 ([CLS], a token, [SEP]), got {self.sequence_length}")
-        for name, least in (("vocab_size", 1), ("batch_size", 1), ("held_out_every", 2), ("seed", 0), ("alpha", 0)):
+        for name, least in (("vocab_size", 1), ("batch_size", 1), ("held_out_every", 2), ("seed", 0)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
         if self.lines_per_sequence is not None and self.lines_per_sequence < 1:
             raise ValueError(f"lines_per_sequence must be at least 1, got {self.lines_per_sequence}")
+        if not 0 <= self.alpha < math.inf:  # written so that nan, which compares false, is refused too
+            raise ValueError(f"alpha must be at least 0 and finite, got {self.alpha}")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout must be at least 0 and below 1, got {self.dropout}")
+        if not 0 < self.initializer_range < math.inf:
+            raise ValueError(f"initializer_range must be above 0 and finite, got {self.initializer_range}")
 
     @property
     def schedule(self) -> Schedule:
@@ -115,34 +122,35 @@ def _pretrain(
     folder: RunFolder,
     say: Callable[[str], None],
 ) -> PretrainResult:
-    with folder.preparing():
-        if lines is None:
-            settings = _with_generated_corpus(settings, folder.path / "corpus", say)
-            lines = _read_corpus(settings)
-        train_lines, held_out_lines = lines
-        tokenizer = _tokenizer(settings, folder.path, say)
-        config = _config(settings, tokenizer)
+    if folder.latest_step() == schedule.steps:
+        say(f"already finished: {folder.path} has all {schedule.steps:,} steps")
+    if lines is None:
+        settings = _with_generated_corpus(settings, folder.path / "corpus", say)
+        lines = _read_corpus(settings)
+    train_lines, held_out_lines = lines
+    tokenizer = _tokenizer(settings, folder.path, say)
+    config = _config(settings, tokenizer)
 
-        data, held_out_data = (
-            MaskedLMData(
-                _encode(lines, tokenizer),
-                tokenizer,
-                settings.sequence_length,
-                settings.alpha,
-                settings.lines_per_sequence,
-            )
-            for lines in (train_lines, held_out_lines)
+    data, held_out_data = (
+        MaskedLMData(
+            _encode(lines, tokenizer),
+            tokenizer,
+            settings.sequence_length,
+            settings.alpha,
+            settings.lines_per_sequence,
         )
-        held_out = [
-            (language, batch._asdict())
-            for language, batch in held_out_data.held_out_batches(settings.batch_size, HELD_OUT_SEED)
-        ]
-        labels = np.concatenate([batch["labels"].ravel() for _, batch in held_out])
-        labels = labels[labels != IGNORE_INDEX]
-        unigram_loss, unigram_entropy = unigram_losses(data.languages, labels, len(tokenizer))
-        by_language = _unigram_loss_by_language(data.languages, held_out, len(tokenizer))
+        for lines in (train_lines, held_out_lines)
+    )
+    held_out = [
+        (language, batch._asdict())
+        for language, batch in held_out_data.held_out_batches(settings.batch_size, HELD_OUT_SEED)
+    ]
+    labels = np.concatenate([batch["labels"].ravel() for _, batch in held_out])
+    labels = labels[labels != IGNORE_INDEX]
+    unigram_loss, unigram_entropy = unigram_losses(data.languages, labels, len(tokenizer))
+    by_language = _unigram_loss_by_language(data.languages, held_out, len(tokenizer))
 
-        model = RemBertForMaskedLM(config, seed=settings.seed)
+    model = RemBertForMaskedLM(config, seed=settings.seed)
     tokens = sum(len(line) for language in data.languages for line in language.lines)
     say(
         f"{len(data.languages)} languages, {tokens:,} tokens of {len(tokenizer):,} kinds; "
@@ -200,7 +208,8 @@ def _with_generated_corpus(settings: PretrainSettings, folder: Path, say: Callab
     from minirembert.corpus import write_corpus
 
     say(f"no corpus given: {GENERATED_SENTENCES:,} generated sentences in each language go to {folder}")
-    write_corpus(folder, GENERATED_SENTENCES, seed=0)
+    if not folder.exists():
+        write_corpus(folder, GENERATED_SENTENCES, seed=0)
     train, held_out = (sorted(map(str, (folder / split).glob("*.txt"))) for split in ("train", "validation"))
     return replace(settings, corpus=tuple(train), held_out=tuple(held_out))
 

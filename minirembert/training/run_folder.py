@@ -8,8 +8,7 @@ OUT/model.safetensors, config.json, ...     the result, at the end
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any, Self
 
@@ -34,7 +33,7 @@ class RunFolder:
         text = json.dumps(settings, indent=2, sort_keys=True, default=str) + "\n"
         if run_file.is_file():
             self._require_same(run_file, json.loads(text))
-        elif path.exists() and (not path.is_dir() or any(path.iterdir())):
+        elif path.exists() and not _is_free(path):
             raise FileExistsError(f"{path} exists and is not a run of minirembert: choose another output folder")
         else:
             path.mkdir(parents=True, exist_ok=True)
@@ -47,23 +46,15 @@ class RunFolder:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *error: object) -> None:
-        """Gives the folder free for others."""
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Gives the folder free for others. What fails before the first checkpoint takes a folder made for it along."""
+        if kind is not None and self._is_new and not self.latest_step():
+            shutil.rmtree(self.path)
         if self._lock is not None:
             self._lock.close()
 
-    @contextmanager
-    def preparing(self) -> Iterator[None]:
-        """Around what is done before the first step: if it fails in a folder that was made for it, the folder goes too."""
-        try:
-            yield
-        except BaseException:
-            if self._is_new:
-                shutil.rmtree(self.path)
-            raise
-
     def _require_same(self, run_file: Path, settings: dict[str, Any]) -> None:
-        stored = json.loads(run_file.read_text(encoding="utf-8"))
+        stored = _json_object(run_file.read_bytes(), str(run_file))
         for key in sorted({*settings, *stored}):
             if settings.get(key) != stored.get(key):
                 raise FileExistsError(
@@ -122,11 +113,25 @@ class RunFolder:
             file.write(json.dumps(values) + "\n")
 
     def metrics(self) -> list[dict[str, Any]]:
-        """Every whole line of metrics.jsonl; a kill may have left half of one at the end."""
+        """Every whole line of metrics.jsonl; a kill may have left half of one at the end.
+
+        Raises ValueError, with the file and the line, for one that is not a record of a step.
+        """
         if not self.metrics_path.is_file():
             return []
-        lines = self.metrics_path.read_text(encoding="utf-8").split("\n")
-        return [json.loads(line) for line in lines[:-1]]
+        lines = self.metrics_path.read_bytes().split(b"\n")[:-1]
+        records = []
+        for number, line in enumerate(lines, start=1):
+            record = _json_object(line, f"{self.metrics_path}, line {number}")
+            if not isinstance(record.get("step"), int):
+                raise ValueError(f"{self.metrics_path}, line {number} is damaged: it has no step")
+            records.append(record)
+        return records
+
+
+def _is_free(path: Path) -> bool:
+    """An empty folder; or one in which a run was killed while it wrote its very first file."""
+    return path.is_dir() and all(file.match(".run.json.*.tmp") for file in path.iterdir())
 
 
 def _lock(path: Path) -> IO[str] | None:
@@ -142,6 +147,17 @@ def _lock(path: Path) -> IO[str] | None:
         file.close()
         raise BlockingIOError(f"another process is training in {path}") from error
     return file
+
+
+def _json_object(text: bytes, place: str) -> dict[str, Any]:
+    """Raises ValueError that names `place` for anything else."""
+    try:
+        values = json.loads(text.decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{place} is damaged: not JSON ({error})") from error
+    if not isinstance(values, dict):
+        raise ValueError(f"{place} is damaged: it should hold a JSON object, found {type(values).__name__}")
+    return values
 
 
 def _short(value: Any) -> str:
