@@ -332,7 +332,7 @@ def test_a_text_without_mask_is_refused(folder: Path) -> None:
         fill_mask(model, tokenizer, "the cat")
 
 
-@pytest.mark.filterwarnings("ignore:.*newly initialized")
+@pytest.mark.filterwarnings("ignore:.*newly initialised")
 @pytest.mark.filterwarnings("ignore:.*not used by")
 def test_a_sentence_vector_is_the_mean_of_its_tokens_and_knows_no_neighbours(folder: Path) -> None:
     model = RemBertModel.from_pretrained(folder / "model", dtype="float64")
