@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from checks import PARITY_OUTPUTS
 
 from minirembert import RemBertConfig, RemBertForMaskedLM, RemBertModel, RemBertTokenizer
 from minirembert.inference import embed, fill_mask
@@ -25,7 +26,7 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> RemBertTokenizer:
 
 
 def encoder(tokenizer: RemBertTokenizer, rows: int = 0) -> RemBertModel:
-    return RemBertModel(RemBertConfig(vocab_size=len(tokenizer) + rows, **SIZES))
+    return RemBertModel(RemBertConfig(vocab_size=len(tokenizer) + rows, **SIZES), dtype="float64")
 
 
 def filler(tokenizer: RemBertTokenizer, rows: int = 0) -> RemBertForMaskedLM:
@@ -55,7 +56,7 @@ def test_the_batch_size_changes_nothing(tokenizer: RemBertTokenizer) -> None:
     model = encoder(tokenizer)
     vectors = [embed(model, tokenizer, SENTENCES, batch_size=size) for size in (1, 3, 32)]
     for other in vectors[1:]:
-        np.testing.assert_allclose(other, vectors[0], rtol=1e-5, atol=1e-7)
+        np.testing.assert_allclose(other, vectors[0], rtol=PARITY_OUTPUTS)
 
 
 @pytest.mark.parametrize("rows", [-1, 1])
