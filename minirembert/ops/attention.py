@@ -14,8 +14,15 @@ does: S T numbers per head are the only thing here that grows with the square of
 
 delta needs no S x T work: sum_j P_ij keep_ij (dy_i . v_j) = dy_i . sum_j keep_ij P_ij v_j = dy_i . y_i, dropout or not.
 
-A query that may look nowhere has every score at finfo.min (or -inf) and attends to all T keys alike, as in Hugging Face.
-log T is lost in rounding next to such a number, so the backward pass divides the recomputed rows by their sums.
+What a query may see is said in three ways, which may be combined: `bias` (added to the scores, or boolean: True to look),
+`key_lengths` (padding on the right: sequence b has so many keys) and `causal` (no key that comes after the query; with
+T > S the queries are the last S positions, as in decoding with a cache).
+
+A query that may look nowhere has every score at finfo.min and attends to all T keys alike, as in Hugging Face. Next to
+such a number log T is lost in rounding: lse = m + log(total) comes out as m. So what the rounding took is saved as well,
+lse_rest = (m - lse) + log(total), and P = exp((scores - lse) - lse_rest).
+
+`attention_packed` takes sequences of different lengths laid end to end, without padding between them.
 
 Heads are taken a few at a time, so that their scores stay in the cache between the two products.
 Not here: projections, a gradient for the bias (it is a mask), relative positions.
@@ -26,7 +33,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Integer
 
 from minirembert.ops.array import Array, row_blocks
 from minirembert.ops.random import check_drop_prob, keep_mask
@@ -39,10 +46,13 @@ class AttentionSaved(NamedTuple):
     q: Float[Array, "B S H"]
     k: Float[Array, "B T H"]
     v: Float[Array, "B T H"]
-    bias: Float[Array, "..."] | None
+    bias: Float[Array, "..."] | Bool[Array, "..."] | None
+    key_lengths: Integer[Array, " B"] | None
     y: Float[Array, "B S H"]
     lse: Float[Array, "B h S"]
+    lse_rest: Float[Array, "B h S"]
     num_heads: int
+    causal: bool
     drop_prob: float
     seed: int
 
@@ -52,74 +62,90 @@ def attention(
     k: Float[Array, "B T H"],
     v: Float[Array, "B T H"],
     num_heads: int,
-    bias: Float[Array, "..."] | None = None,
+    bias: Float[Array, "..."] | Bool[Array, "..."] | None = None,
+    key_lengths: Integer[Array, " B"] | None = None,
+    causal: bool = False,
     drop_prob: float = 0.0,
     seed: int = 0,
 ) -> tuple[Float[Array, "B S H"], AttentionSaved]:
     """Each query's average of the values, weighted by how well its key matches, in `num_heads` slices of H.
 
-    `bias` is added to the scores and must broadcast to (B, h, S, T). Raises ValueError if H is no multiple of
-    `num_heads` or `drop_prob` is outside [0, 1).
+    `bias` must broadcast to (B, h, S, T). Raises ValueError if H is no multiple of `num_heads`, a length is outside
+    [0, T] or `drop_prob` outside [0, 1).
     """
     check_drop_prob(drop_prob)
     heads_q, heads_k, heads_v = (split_heads(x, num_heads) for x in (q, k, v))
-    bias = _broadcast_bias(bias, heads_q, heads_k)
+    total_bias = _total_bias(bias, key_lengths, causal, heads_q, heads_k)
     y = np.empty_like(q, order="C")
-    heads_y = split_heads(y, num_heads)
-    lse = np.empty(heads_q.shape[:3], q.dtype)
-
-    for part in _head_blocks(heads_q, heads_k):
-        # 1. scores
-        p = _scores(heads_q, heads_k, bias, part)
-        # 2. row maximum
-        m = p.max(axis=-1, keepdims=True)
-        blind = m == -np.inf
-        # 3. exponentials of the differences, in place
-        p -= np.where(blind, 0, m)
-        np.exp(p, out=p)
-        if blind.any():
-            p += blind
-        # 4. row sum and its logarithm
-        total = p.sum(axis=-1, keepdims=True)
-        lse[part] = (m + np.log(total))[..., 0]
-        # 5. dropout: zeros some probabilities after they have been summed
-        if drop_prob:
-            p *= _keep(lse.shape, p.shape[-1], part, drop_prob, seed).astype(p.dtype, copy=False)
-        # 6. average of the values; dividing the (S, d) result is cheaper than dividing the (S, T) weights
-        np.divide(p @ heads_v[part], total, out=heads_y[part])
-    return y, AttentionSaved(q, k, v, bias, y, lse, num_heads, drop_prob, seed)
+    lse, lse_rest = (np.empty(heads_q.shape[:3], q.dtype) for _ in range(2))
+    draw = _Dropout(drop_prob, seed)
+    _forward(heads_q, heads_k, heads_v, total_bias, draw, split_heads(y, num_heads), lse, lse_rest)
+    saved = AttentionSaved(q, k, v, bias, key_lengths, y, lse, lse_rest, num_heads, causal, drop_prob, seed)
+    return y, saved
 
 
 def attention_backward(
     dy: Float[Array, "B S H"], saved: AttentionSaved
 ) -> tuple[Float[Array, "B S H"], Float[Array, "B T H"], Float[Array, "B T H"]]:
     """dq, dk, dv."""
-    num_heads, bias, lse = saved.num_heads, saved.bias, saved.lse
     dq, dk, dv = (np.empty_like(x, order="C") for x in (saved.q, saved.k, saved.v))
-    heads = [split_heads(x, num_heads) for x in (saved.q, saved.k, saved.v, saved.y, dy, dq, dk, dv)]
-    heads_q, heads_k, heads_v, heads_y, heads_dy, heads_dq, heads_dk, heads_dv = heads
-    scale = 1 / math.sqrt(heads_q.shape[-1])
+    heads = [split_heads(x, saved.num_heads) for x in (saved.q, saved.k, saved.v, saved.y, dy, dq, dk, dv)]
+    total_bias = _total_bias(saved.bias, saved.key_lengths, saved.causal, heads[0], heads[1])
+    _backward(*heads, total_bias, _Dropout(saved.drop_prob, saved.seed), saved.lse, saved.lse_rest)
+    return dq, dk, dv
 
-    for part in _head_blocks(heads_q, heads_k):
-        # 1. delta
-        delta = np.vecdot(heads_dy[part], heads_y[part])[..., None]
-        # 2. probabilities again
-        p = _probabilities(_scores(heads_q, heads_k, bias, part), lse[part])
-        # 3. dV, through the probabilities that dropout kept; and dP
-        dp = heads_dy[part] @ heads_v[part].swapaxes(-1, -2)
-        kept = p
-        if saved.drop_prob:
-            keep = _keep(lse.shape, p.shape[-1], part, saved.drop_prob, saved.seed).astype(p.dtype, copy=False)
-            kept = p * keep
-            dp *= keep
-        np.matmul(kept.swapaxes(-1, -2), heads_dy[part], out=heads_dv[part])
-        # 4. through the softmax, and the scale
-        dp -= delta
-        dp *= p
-        dp *= scale
-        # 5. dQ and dK
-        np.matmul(dp, heads_k[part], out=heads_dq[part])
-        np.matmul(dp.swapaxes(-1, -2), heads_q[part], out=heads_dk[part])
+
+class AttentionPackedSaved(NamedTuple):
+    q: Float[Array, "N H"]
+    k: Float[Array, "N H"]
+    v: Float[Array, "N H"]
+    cu_seqlens: Integer[Array, " ends"]
+    y: Float[Array, "N H"]
+    lse: Float[Array, "h N"]
+    lse_rest: Float[Array, "h N"]
+    num_heads: int
+    causal: bool
+    drop_prob: float
+    seed: int
+
+
+def attention_packed(
+    q: Float[Array, "N H"],
+    k: Float[Array, "N H"],
+    v: Float[Array, "N H"],
+    num_heads: int,
+    cu_seqlens: Integer[Array, " ends"],
+    causal: bool = False,
+    drop_prob: float = 0.0,
+    seed: int = 0,
+) -> tuple[Float[Array, "N H"], AttentionPackedSaved]:
+    """`attention` within each of several sequences that lie end to end: tokens cu_seqlens[b] to cu_seqlens[b + 1].
+
+    Raises ValueError unless `cu_seqlens` starts at 0, never falls and ends at N.
+    """
+    check_drop_prob(drop_prob)
+    check_cu_seqlens(cu_seqlens, len(q))
+    y = np.empty_like(q, order="C")
+    lse, lse_rest = (np.empty((num_heads, len(q)), q.dtype) for _ in range(2))
+    for tokens, first in _sequences(cu_seqlens, num_heads):
+        heads_q, heads_k, heads_v, heads_y = (split_heads(x[None, tokens], num_heads) for x in (q, k, v, y))
+        total_bias = _total_bias(None, None, causal, heads_q, heads_k)
+        draw = _Dropout(drop_prob, seed, first)
+        _forward(heads_q, heads_k, heads_v, total_bias, draw, heads_y, lse[None, :, tokens], lse_rest[None, :, tokens])
+    return y, AttentionPackedSaved(q, k, v, cu_seqlens, y, lse, lse_rest, num_heads, causal, drop_prob, seed)
+
+
+def attention_packed_backward(
+    dy: Float[Array, "N H"], saved: AttentionPackedSaved
+) -> tuple[Float[Array, "N H"], Float[Array, "N H"], Float[Array, "N H"]]:
+    """dq, dk, dv."""
+    dq, dk, dv = (np.empty_like(x, order="C") for x in (saved.q, saved.k, saved.v))
+    arrays = (saved.q, saved.k, saved.v, saved.y, dy, dq, dk, dv)
+    for tokens, first in _sequences(saved.cu_seqlens, saved.num_heads):
+        heads = [split_heads(x[None, tokens], saved.num_heads) for x in arrays]
+        total_bias = _total_bias(None, None, saved.causal, heads[0], heads[1])
+        draw = _Dropout(saved.drop_prob, saved.seed, first)
+        _backward(*heads, total_bias, draw, saved.lse[None, :, tokens], saved.lse_rest[None, :, tokens])
     return dq, dk, dv
 
 
@@ -127,14 +153,17 @@ def attention_probabilities(
     q: Float[Array, "B S H"],
     k: Float[Array, "B T H"],
     num_heads: int,
-    bias: Float[Array, "..."] | None = None,
+    bias: Float[Array, "..."] | Bool[Array, "..."] | None = None,
+    key_lengths: Integer[Array, " B"] | None = None,
+    causal: bool = False,
     drop_prob: float = 0.0,
     seed: int = 0,
 ) -> tuple[Float[Array, "B h S T"], None]:
     """The probabilities that `attention` uses, after dropout: for looking at. It has no backward."""
     heads_q, heads_k = split_heads(q, num_heads), split_heads(k, num_heads)
     everything = (slice(None), slice(None))
-    p, _ = softmax(_scores(heads_q, heads_k, _broadcast_bias(bias, heads_q, heads_k), everything))
+    total_bias = _total_bias(bias, key_lengths, causal, heads_q, heads_k)
+    p, _ = softmax(_scores(heads_q, heads_k, total_bias, everything))
     if drop_prob:
         p *= keep_mask(p.shape, drop_prob, seed).astype(p.dtype, copy=False)
     return p, None
@@ -148,7 +177,127 @@ def split_heads(x: Float[Array, "B S H"], num_heads: int) -> Float[Array, "B h S
     return x.reshape(batch, length, num_heads, width // num_heads).transpose(0, 2, 1, 3)
 
 
+def check_cu_seqlens(cu_seqlens: Integer[Array, " ends"], tokens: int) -> None:
+    """Raises ValueError unless `cu_seqlens` cuts `tokens` tokens into sequences: 0, ..., tokens, never falling."""
+    if len(cu_seqlens) < 2 or cu_seqlens[0] != 0 or cu_seqlens[-1] != tokens or (np.diff(cu_seqlens) < 0).any():
+        raise ValueError(f"cu_seqlens must rise from 0 to {tokens}, the number of tokens, got {cu_seqlens.tolist()}")
+
+
+def check_key_lengths(key_lengths: Integer[Array, " B"], keys: int) -> None:
+    """Raises ValueError unless every length lies within [0, keys]."""
+    outside = (key_lengths < 0) | (key_lengths > keys)
+    if outside.any():
+        b = int(np.argmax(outside))
+        raise ValueError(f"key_lengths[{b}] is {int(key_lengths[b])}, but a sequence has 0 to {keys} keys")
+
+
+# --- what both passes share ---------------------------------------------------------------------------------------------
+
 Part = tuple[slice, slice]
+
+
+class _Dropout(NamedTuple):
+    """Probability (b, h, s, t) of an array of them is number first + ((b h + h) S + s) T + t of the stream of `seed`."""
+
+    prob: float
+    seed: int
+    first: int = 0
+
+    def keep(self, rows_shape: tuple[int, ...], keys: int, part: Part, dtype: np.dtype) -> Array:
+        """The part of the mask that belongs to `part`: its numbers count up without a gap."""
+        _, num_heads, queries = rows_shape
+        sequences, heads = part
+        start = self.first + (sequences.start * num_heads + heads.start) * queries * keys
+        shape = (sequences.stop - sequences.start, heads.stop - heads.start, queries, keys)
+        return keep_mask(shape, self.prob, self.seed, start).astype(dtype, copy=False)
+
+
+def _forward(
+    heads_q: Array, heads_k: Array, heads_v: Array, bias: Array | None, draw: _Dropout,
+    heads_y: Array, lse: Array, lse_rest: Array,
+) -> None:  # fmt: skip
+    """Fills heads_y, lse and lse_rest."""
+    for part in _head_blocks(heads_q, heads_k):
+        # 1. scores
+        p = _scores(heads_q, heads_k, bias, part)
+        # 2. row maximum
+        m = p.max(axis=-1, keepdims=True)
+        # 3. exponentials of the differences, in place
+        p -= m
+        np.exp(p, out=p)
+        # 4. row sum, its logarithm, and what adding the maximum to that takes from it
+        total = p.sum(axis=-1, keepdims=True)
+        log_total = np.log(total)
+        row_lse = m + log_total
+        lse[part] = row_lse[..., 0]
+        lse_rest[part] = ((m - row_lse) + log_total)[..., 0]
+        # 5. dropout: zeros some probabilities after they have been summed
+        if draw.prob:
+            p *= draw.keep(lse.shape, p.shape[-1], part, p.dtype)
+        # 6. average of the values; dividing the (S, d) result is cheaper than dividing the (S, T) weights
+        np.divide(p @ heads_v[part], total, out=heads_y[part])
+
+
+def _backward(
+    heads_q: Array, heads_k: Array, heads_v: Array, heads_y: Array, heads_dy: Array,
+    heads_dq: Array, heads_dk: Array, heads_dv: Array, bias: Array | None, draw: _Dropout, lse: Array, lse_rest: Array,
+) -> None:  # fmt: skip
+    """Fills heads_dq, heads_dk and heads_dv."""
+    scale = 1 / math.sqrt(heads_q.shape[-1])
+    for part in _head_blocks(heads_q, heads_k):
+        # 1. delta
+        delta = np.vecdot(heads_dy[part], heads_y[part])[..., None]
+        # 2. probabilities again
+        p = _scores(heads_q, heads_k, bias, part)
+        p -= lse[part][..., None]
+        p -= lse_rest[part][..., None]
+        np.exp(p, out=p)
+        # 3. dV, through the probabilities that dropout kept; and dP
+        dp = heads_dy[part] @ heads_v[part].swapaxes(-1, -2)
+        kept = p
+        if draw.prob:
+            keep = draw.keep(lse.shape, p.shape[-1], part, p.dtype)
+            kept = p * keep
+            dp *= keep
+        np.matmul(kept.swapaxes(-1, -2), heads_dy[part], out=heads_dv[part])
+        # 4. through the softmax, and the scale
+        dp -= delta
+        dp *= p
+        dp *= scale
+        # 5. dQ and dK
+        np.matmul(dp, heads_k[part], out=heads_dq[part])
+        np.matmul(dp.swapaxes(-1, -2), heads_q[part], out=heads_dk[part])
+
+
+def _scores(heads_q: Array, heads_k: Array, bias: Array | None, part: Part) -> Array:
+    scores = heads_q[part] @ heads_k[part].swapaxes(-1, -2)
+    scores *= 1 / math.sqrt(heads_q.shape[-1])
+    if bias is not None:
+        scores += bias[part]
+    return scores
+
+
+def _total_bias(
+    bias: Array | None, key_lengths: Array | None, causal: bool, heads_q: Array, heads_k: Array
+) -> Array | None:
+    """Everything that hides, as one array to be added to the scores (B, h, S, T). -inf becomes finfo.min."""
+    batch, _, queries, _ = heads_q.shape
+    keys, dtype = heads_k.shape[2], heads_q.dtype
+    lowest = np.finfo(dtype).min
+    hidden = np.False_
+    if key_lengths is not None:
+        check_key_lengths(key_lengths, keys)
+        hidden = hidden | (np.arange(keys) >= key_lengths.reshape(batch, 1, 1, 1))
+    if causal:
+        hidden = hidden | (np.arange(keys) > np.arange(queries)[:, None] + (keys - queries))
+    if bias is not None and bias.dtype == np.bool_:
+        hidden, bias = hidden | ~bias, None
+    if bias is None:
+        if hidden is np.False_:
+            return None
+        bias = dtype.type(0)
+    total = np.where(hidden, lowest, np.maximum(bias, lowest)).astype(dtype, copy=False)
+    return np.broadcast_to(total, (*heads_q.shape[:3], keys))
 
 
 def _head_blocks(heads_q: Array, heads_k: Array) -> Iterator[Part]:
@@ -164,36 +313,10 @@ def _head_blocks(heads_q: Array, heads_k: Array) -> Iterator[Part]:
                 yield slice(sequence, sequence + 1), heads
 
 
-def _scores(heads_q: Array, heads_k: Array, bias: Array | None, part: Part) -> Array:
-    scores = heads_q[part] @ heads_k[part].swapaxes(-1, -2)
-    scores *= 1 / math.sqrt(heads_q.shape[-1])
-    if bias is not None:
-        scores += bias[part]
-    return scores
-
-
-def _probabilities(scores: Array, lse: Array) -> Array:
-    """exp(scores - lse), in place, with rows that sum to 1 also where lse is so large that it lost the log of the sum."""
-    lse = lse[..., None]
-    blind = lse == -np.inf
-    scores -= np.where(blind, 0, lse)
-    np.exp(scores, out=scores)
-    if blind.any():
-        scores += blind
-    scores /= scores.sum(axis=-1, keepdims=True)
-    return scores
-
-
-def _broadcast_bias(bias: Array | None, heads_q: Array, heads_k: Array) -> Array | None:
-    if bias is None:
-        return None
-    return np.broadcast_to(bias, (*heads_q.shape[:3], heads_k.shape[2]))
-
-
-def _keep(rows_shape: tuple[int, ...], keys: int, part: Part, drop_prob: float, seed: int) -> Array:
-    """The part of the dropout mask that belongs to `part`: numbers (b, h, s, t) count up without a gap inside it."""
-    _, num_heads, queries = rows_shape
-    sequences, heads = part
-    start = (sequences.start * num_heads + heads.start) * queries * keys
-    shape = (sequences.stop - sequences.start, heads.stop - heads.start, queries, keys)
-    return keep_mask(shape, drop_prob, seed, start)
+def _sequences(cu_seqlens: Array, num_heads: int) -> Iterator[tuple[slice, int]]:
+    """The tokens of each packed sequence that has any, and the number of its first probability."""
+    first = 0
+    for start, stop in zip(cu_seqlens[:-1].tolist(), cu_seqlens[1:].tolist(), strict=True):
+        if stop > start:
+            yield slice(start, stop), first
+        first += num_heads * (stop - start) ** 2
