@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from impls import Impl
 from oracles import SIZES, answers
-from strategies import Case
+from strategies import Case, full_bias
 
 from minirembert.ops import OPS
 
@@ -202,10 +202,12 @@ def _where_the_transpose_is_asked_for(case: Case) -> Case:
         return case.but_with(eps=0.1)
     if case.op == "embedding":  # in the padding row
         return case.but_with(padding_idx=None)
-    if case.op == "attention" and case.settings["bias"] is not None:
-        bias = case.settings["bias"].copy()  # in a row that sees nothing: rounding hides the scores
-        bias[(bias < -1).all(axis=-1)] = 0
-        return case.but_with(bias=bias)
+    if case.op == "attention":  # in a row that sees nothing: rounding hides the scores
+        bias = full_bias(case)
+        blind = (bias < -1).all(axis=-1)
+        if blind.any():
+            bias[blind] = 0
+            return case.but_with(bias=bias, key_lengths=None, causal=False)
     return case
 
 

@@ -5,6 +5,7 @@ error is honest (`checks.py`). It shares nothing with the implementation but Phi
 answers of their own (`test_op_random.py`).
 """
 
+import itertools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -17,17 +18,33 @@ from torch import Tensor
 from minirembert.ops.random import uniform
 
 
-def keep(shape: tuple[int, ...], drop_prob: float, seed: int) -> Tensor:
-    """0 or 1 / (1 - p) for each element; element i draws number i. The factor is a float32 in every precision."""
-    kept = uniform(seed, math.prod(shape)).reshape(shape) >= drop_prob
+def keep(shape: tuple[int, ...], drop_prob: float, seed: int, first: int = 0) -> Tensor:
+    """0 or 1 / (1 - p) for each element; element i draws number first + i. The factor is a float32 in every precision."""
+    kept = uniform(seed, math.prod(shape), first).reshape(shape) >= drop_prob
     return torch.from_numpy(np.where(kept, np.float32(1 / (1 - drop_prob)), np.float32(0)))
 
 
-def scores(q: Tensor, k: Tensor, num_heads: int, bias: Tensor | None) -> Tensor:
-    """(B, h, S, T): how well each query matches each key."""
+def scores(
+    q: Tensor,
+    k: Tensor,
+    num_heads: int,
+    bias: Tensor | None = None,
+    key_lengths: Tensor | None = None,
+    causal: bool = False,
+) -> Tensor:
+    """(B, h, S, T): how well each query matches each key; the lowest number added where it may not look."""
     q, k = split_heads(q, num_heads), split_heads(k, num_heads)
     s = q @ k.transpose(-1, -2) / math.sqrt(q.shape[-1])
-    return s if bias is None else s + bias
+    S, T = s.shape[-2:]
+    lowest = torch.finfo(s.dtype).min
+    visible = torch.ones(1, 1, 1, 1, dtype=torch.bool)
+    if bias is not None and bias.dtype == torch.bool:
+        visible, bias = visible & bias, None
+    if key_lengths is not None:
+        visible = visible & (torch.arange(T) < key_lengths[:, None, None, None])
+    if causal:
+        visible = visible & torch.ones(S, T, dtype=torch.bool).tril(T - S)
+    return s + torch.where(visible, torch.zeros((), dtype=s.dtype) if bias is None else bias.clamp(min=lowest), lowest)
 
 
 def split_heads(x: Tensor, num_heads: int) -> Tensor:
@@ -36,15 +53,37 @@ def split_heads(x: Tensor, num_heads: int) -> Tensor:
 
 
 def attention_probabilities(
-    q: Tensor, k: Tensor, num_heads: int, bias: Tensor | None, drop_prob: float, seed: int
+    q: Tensor, k: Tensor, num_heads: int, *, drop_prob: float, seed: int, first: int = 0, **masks: Any
 ) -> Tensor:
-    p = torch.softmax(scores(q, k, num_heads, bias), -1)
-    return p * keep(tuple(p.shape), drop_prob, seed) if drop_prob else p
+    p = torch.softmax(scores(q, k, num_heads, **masks), -1)
+    return p * keep(tuple(p.shape), drop_prob, seed, first) if drop_prob else p
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor, num_heads: int, **settings: Any) -> Tensor:
     p = attention_probabilities(q, k, num_heads, **settings)
     return (p @ split_heads(v, num_heads)).transpose(1, 2).flatten(-2)
+
+
+def attention_packed(
+    q: Tensor, k: Tensor, v: Tensor, num_heads: int, cu_seqlens: Tensor, causal: bool, drop_prob: float, seed: int
+) -> Tensor:
+    """Each sequence by itself; its probabilities are numbered after those of the sequences before it."""
+    parts = []
+    for start, stop, first in packed_sequences(cu_seqlens, num_heads):
+        one = (x[None, start:stop] for x in (q, k, v))
+        parts.append(attention(*one, num_heads, causal=causal, drop_prob=drop_prob, seed=seed, first=first)[0])
+    return torch.cat(parts)
+
+
+def packed_sequences(cu_seqlens: Any, num_heads: int) -> list[tuple[int, int, int]]:
+    """(start, stop, number of the first probability) of each sequence that is not empty."""
+    ends = [int(end) for end in cu_seqlens]
+    found, first = [], 0
+    for start, stop in itertools.pairwise(ends):
+        if stop > start:
+            found.append((start, stop, first))
+        first += num_heads * (stop - start) ** 2
+    return found
 
 
 def select_rows(x: Tensor, rows: Tensor) -> Tensor:
@@ -67,10 +106,12 @@ ORACLES: dict[str, Callable[..., Tensor]] = {
     "sigmoid": torch.sigmoid,
     "tanh": torch.tanh,
     "identity": lambda x: x * 1,
+    "bias_gelu": lambda x, bias: F.gelu(x + bias),
     "softmax": lambda x: torch.softmax(x, -1),
     "layer_norm": lambda x, weight, bias, eps: F.layer_norm(x, weight.shape, weight, bias, eps),
     "residual_layer_norm": lambda x, r, weight, bias, eps: F.layer_norm(x + r, weight.shape, weight, bias, eps),
     "attention": attention,
+    "attention_packed": attention_packed,
     "attention_probabilities": attention_probabilities,
     "dropout": lambda x, drop_prob, seed: x * keep(tuple(x.shape), drop_prob, seed),
     "add": torch.add,
@@ -168,19 +209,21 @@ def _residual_layer_norm(
     return y, np.maximum(dx, of_the_sum), np.maximum(dx, of_the_sum), dweight, dbias
 
 
-def _probabilities(q: np.ndarray, k: np.ndarray, settings: dict[str, Any]) -> tuple[Tensor, Tensor, Tensor]:
-    """P, P (1 + the terms of the scores), as P = exp(score - lse) is known to the last place of the scores; and keep."""
-    bias, num_heads = settings["bias"], settings["num_heads"]
-    p = attention_probabilities(_tensor(q), _tensor(k), num_heads, None if bias is None else _tensor(bias), 0.0, 0)
-    terms = scores(_tensor(np.abs(q)), _tensor(np.abs(k)), num_heads, None).amax(-1, keepdim=True)
+def _probabilities(
+    q: np.ndarray, k: np.ndarray, num_heads: int, drop_prob: float, seed: int, first: int = 0, **masks: Any
+) -> tuple[Tensor, Tensor]:
+    """P (1 + the terms of the scores), as P = exp(score - lse) is known to the last place of the scores; and keep."""
+    masks = {name: _tensor(mask) if isinstance(mask, np.ndarray) else mask for name, mask in masks.items()}
+    p = torch.softmax(scores(_tensor(q), _tensor(k), num_heads, **masks), -1)
+    terms = scores(_tensor(np.abs(q)), _tensor(np.abs(k)), num_heads).amax(-1, keepdim=True)
     size = p * (1 + added(q.shape[-1] // num_heads) * terms)
-    return p, size, keep(tuple(p.shape), settings["drop_prob"], settings["seed"])
+    return size, keep(tuple(p.shape), drop_prob, seed, first)
 
 
 def _attention_probabilities(
     q: np.ndarray, k: np.ndarray, y: np.ndarray, dy: Size, ulp: float, **settings: Any
 ) -> tuple[Size, ...]:
-    _, size, kept = _probabilities(q, k, settings)
+    size, kept = _probabilities(q, k, **settings)
     return ((size * kept).numpy(),)
 
 
@@ -188,11 +231,28 @@ def _attention(
     q: np.ndarray, k: np.ndarray, v: np.ndarray, y: np.ndarray, dy: np.ndarray, ulp: float, **settings: Any
 ) -> tuple[Size, ...]:
     """dscores = P (dP - delta), dP = keep dy V^T, delta = dy . y; dq = dscores K / sqrt d, dk = dscores^T Q / sqrt d."""
-    _, p, kept = _probabilities(q, k, settings)
+    p, kept = _probabilities(q, k, **settings)
     q, k, v, y, dy = (split_heads(_tensor(np.abs(a)), settings["num_heads"]) for a in (q, k, v, y, dy))
     dscores = p * (dy @ v.mT * kept + (dy * y).sum(-1, keepdim=True)) / math.sqrt(q.shape[-1])
     sizes = (p * kept) @ v, dscores @ k, dscores.mT @ q, (p * kept).mT @ dy
     return tuple(size.transpose(1, 2).flatten(-2).numpy() for size in sizes)
+
+
+def _attention_packed(
+    q: np.ndarray, k: np.ndarray, v: np.ndarray, y: np.ndarray, dy: np.ndarray, ulp: float,
+    num_heads: int, cu_seqlens: np.ndarray, **settings: Any,
+) -> tuple[Size, ...]:  # fmt: skip
+    sizes = [
+        _attention(*(a[None, start:stop] for a in (q, k, v, y, dy)), ulp, num_heads=num_heads, first=first, **settings)
+        for start, stop, first in packed_sequences(cu_seqlens, num_heads)
+    ]
+    return tuple(np.concatenate([size[0] for size in of_one]) for of_one in zip(*sizes, strict=True))
+
+
+def _bias_gelu(x: np.ndarray, bias: np.ndarray, y: np.ndarray, dy: np.ndarray, ulp: float) -> tuple[Size, ...]:
+    """y = s f(s), dx = dy (f + s f'), s = x + bias: what rounding takes from s, f' makes an error of dx (f'' below 1)."""
+    y_size, dx_size = _x_times_factor(np.abs(x) + np.abs(bias), y, dy, ulp)
+    return y_size, dx_size, dx_size.reshape(-1, x.shape[-1]).sum(0)
 
 
 def _tensor(a: np.ndarray) -> Tensor:
@@ -218,10 +278,12 @@ SIZES: dict[str, Callable[..., tuple[Size, ...]]] = {
     "linear": _linear,
     **dict.fromkeys(("gelu", "gelu_new", "quick_gelu", "silu", "mish"), _x_times_factor),
     **dict.fromkeys(("sigmoid", "tanh"), _factor),
+    "bias_gelu": _bias_gelu,
     "softmax": _softmax,
     "layer_norm": _layer_norm,
     "residual_layer_norm": _residual_layer_norm,
     "attention": _attention,
+    "attention_packed": _attention_packed,
     "attention_probabilities": _attention_probabilities,
     "cross_entropy": _cross_entropy,
     "bce_with_logits": _bce_with_logits,

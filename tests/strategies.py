@@ -149,7 +149,7 @@ def _in_dtype(value: Any, dtype: str) -> Any:
     """Floating-point settings (a bias, a target) follow the arrays; float32's lowest number becomes the dtype's own."""
     if not isinstance(value, np.ndarray) or value.dtype.kind != "f":
         return value
-    lowest = value <= np.finfo(np.float32).min
+    lowest = value == np.finfo(np.float32).min
     return (
         np.where(lowest, np.finfo(dtype).min, value.astype(dtype)).astype(dtype)
         if lowest.any()
@@ -248,11 +248,26 @@ def _layer_norm(draw: st.DrawFn, op: str, rng: np.random.Generator) -> Any:
     return [*data, (width,), (width,)], {"eps": draw(st.sampled_from(EPS))}
 
 
-MASKS = ("none", "padding on the right", "padding on the left", "causal", "relative", "a query that sees nothing")
+@cases_of("bias_gelu")
+def _bias_gelu(draw: st.DrawFn, op: str, rng: np.random.Generator) -> Any:
+    batch, width = _batch_and_width(draw)
+    return [(*batch, width), (width,)], {}
+
+
+MASKS = (
+    "none",
+    "padding on the right",
+    "padding on the left",
+    "causal",
+    "relative",
+    "a query that sees nothing",
+    "boolean",
+)
 
 
 def attention_bias(kind: str, B: int, h: int, S: int, T: int, rng: np.random.Generator) -> np.ndarray | None:
-    """What is added to the scores: 0 to attend, the lowest number to hide; "relative" is any number for any pair."""
+    """What is added to the scores: 0 to attend, the lowest number to hide; "relative" is any number for any pair;
+    "boolean" says True to attend."""
     lowest = float(np.finfo(np.float32).min)
     hide = lambda hidden: np.where(hidden, lowest, 0.0)  # noqa: E731
     lengths = rng.integers(1, T + 1, (B, 1, 1, 1))
@@ -264,11 +279,28 @@ def attention_bias(kind: str, B: int, h: int, S: int, T: int, rng: np.random.Gen
         return hide(np.arange(T) > np.arange(S)[:, None])
     if kind == "relative":
         return in_float32(rng.standard_normal((B, h, S, T)))
+    if kind == "boolean":
+        return rng.random((*(rng.choice((1, n)) for n in (B, h, S)), T)) < 0.7
     if kind == "a query that sees nothing":
         hidden = rng.random((B, 1, S, T)) < 0.5
         hidden[:, :, rng.integers(S)] = True
         return hide(hidden)
     return None
+
+
+def full_bias(case: Case) -> np.ndarray:
+    """All that the case hides, as one bias (B, h, S, T)."""
+    (B, S, _), T, h = case.arrays[0].shape, case.arrays[1].shape[1], case.settings["num_heads"]
+    bias, lengths = case.settings["bias"], case.settings["key_lengths"]
+    lowest = float(np.finfo(np.float32).min)
+    full = np.zeros((B, h, S, T))
+    if bias is not None:
+        full += np.where(bias, 0, lowest) if bias.dtype == bool else bias
+    if lengths is not None:
+        full[np.broadcast_to(np.arange(T) >= lengths[:, None, None, None], full.shape)] = lowest
+    if case.settings["causal"]:
+        full[..., np.arange(T) > np.arange(S)[:, None] + T - S] = lowest
+    return full
 
 
 @cases_of("attention", "attention_probabilities")
@@ -279,11 +311,28 @@ def _attention(draw: st.DrawFn, op: str, rng: np.random.Generator) -> Any:
     settings = {
         "num_heads": h,
         "bias": attention_bias(draw(st.sampled_from(MASKS)), B, h, S, T, rng),
+        "key_lengths": rng.integers(0, T + 1, B, "int64") if draw(st.sampled_from((False, False, True))) else None,
+        "causal": draw(st.sampled_from((False, False, True))),
         "drop_prob": draw(st.sampled_from((0.0, 0.0, *DROP_PROBS))),
         "seed": draw(st.integers(0, 2**48)),
     }
     data = [(B, S, h * d), (B, T, h * d), (B, T, h * d)]
     return data[: 3 if op == "attention" else 2], settings
+
+
+@cases_of("attention_packed")
+def _attention_packed(draw: st.DrawFn, op: str, rng: np.random.Generator) -> Any:
+    h, d = draw(st.sampled_from((1, 2, 3))), draw(st.sampled_from((1, 3, 8, TILE + 1, 64)))
+    lengths = [draw(st.sampled_from((*EDGES, 0, 2, 5))) for _ in range(draw(st.sampled_from((1, 2, 4))))]
+    lengths[-1] = max(1, lengths[-1])
+    settings = {
+        "num_heads": h,
+        "cu_seqlens": np.concatenate([[0], np.cumsum(lengths)]).astype(_index_dtype(draw)),
+        "causal": draw(st.booleans()),
+        "drop_prob": draw(st.sampled_from((0.0, 0.0, *DROP_PROBS))),
+        "seed": draw(st.integers(0, 2**48)),
+    }
+    return [(sum(lengths), h * d)] * 3, settings
 
 
 @cases_of("dropout")

@@ -1,5 +1,6 @@
 """Attention: who may look where, what the heads share (nothing), and what the result does not depend on."""
 
+import itertools
 import math
 
 import numpy as np
@@ -9,15 +10,20 @@ import torch.nn.functional as F
 from checks import FLOOR, assert_same, assert_within, truth
 from oracles import split_heads
 from properties import holds_for, property_tests
-from strategies import ORDINARY, in_float32
+from strategies import ORDINARY, full_bias, in_float32
 
 from minirembert.ops import OPS
 
 LOWEST = float(np.finfo(np.float32).min)
 
 
-def undropped(case, **settings):
-    return case.but_with(drop_prob=0.0, **settings)
+def undropped(case):
+    return case.but_with(drop_prob=0.0)
+
+
+def with_bias(case, bias):
+    """Without dropout, and with this bias as the only mask."""
+    return case.but_with(drop_prob=0.0, bias=bias, key_lengths=None, causal=False)
 
 
 def by_head(a: np.ndarray, num_heads: int) -> np.ndarray:
@@ -25,18 +31,11 @@ def by_head(a: np.ndarray, num_heads: int) -> np.ndarray:
     return a.reshape(*a.shape[:2], num_heads, -1).swapaxes(1, 2)
 
 
-def full_bias(case) -> np.ndarray:
-    """The case's bias, written out to (B, h, S, T)."""
-    (B, S, _), T, h = case.arrays[0].shape, case.arrays[1].shape[1], case.settings["num_heads"]
-    bias = case.settings["bias"]
-    return np.zeros((B, h, S, T)) + (0 if bias is None else bias)
-
-
 @holds_for("attention")
 def check_it_is_pytorch_s(impl, case):
     """A second oracle, which nobody here wrote: scaled_dot_product_attention."""
     dtype = impl.dtypes[0]
-    case = undropped(case)
+    case = with_bias(case, full_bias(case))
     (q, k, v), settings = case.at(dtype)
     h, bias = settings["num_heads"], settings["bias"]
     heads = (split_heads(torch.from_numpy(a), h) for a in (q, k, v))
@@ -61,7 +60,7 @@ def check_each_output_lies_between_the_smallest_and_the_largest_value(impl, case
 def check_a_permutation_of_keys_and_values_together_changes_nothing(impl, case):
     """Attention reads a set: order comes in by position embeddings alone."""
     dtype = impl.dtypes[0]
-    case = undropped(case, bias=full_bias(case))
+    case = with_bias(case, full_bias(case))
     q, k, v = case.arrays
     order = case.rng.permutation(k.shape[1])
     shuffled = case.but_with(q, k[:, order], v[:, order], bias=case.settings["bias"][..., order])
@@ -102,7 +101,7 @@ def check_hidden_keys_do_not_change_real_tokens(impl, case):
     extra = in_float32(case.rng.standard_normal((k.shape[0], 3, k.shape[2])) * 10)
     visible = np.zeros((*full_bias(case).shape[:3], k.shape[1]))
     hidden = np.full((*visible.shape[:3], 3), LOWEST)
-    alone = undropped(case).but_with(q, k, v, bias=visible)
+    alone = with_bias(case, visible).but_with(q, k, v)
     padded = alone.but_with(
         q, np.concatenate([k, extra], 1), np.concatenate([v, -extra], 1), bias=np.concatenate([visible, hidden], -1)
     )
@@ -119,7 +118,7 @@ def check_hidden_keys_do_not_change_real_tokens(impl, case):
 def check_a_query_that_sees_nothing_averages_all_values_alike(impl, case):
     """Hugging Face's rule: every score is the lowest number, so they are all equal. Backward agrees: dv = dy / T."""
     q, k, v = case.arrays
-    blind = undropped(case, bias=np.full((1, 1, 1, 1), LOWEST))
+    blind = with_bias(case, np.full((1, 1, 1, 1), LOWEST))
     for dtype in impl.dtypes:
         y, (_, _, dv), _ = impl.run(blind, dtype)
         expected = np.broadcast_to(v.mean(1, keepdims=True), y.shape)
@@ -149,7 +148,7 @@ def check_the_future_stays_hidden(impl, case):
     q, _, _ = case.arrays
     S = q.shape[1]
     causal = np.where(np.arange(S) > np.arange(S)[:, None], LOWEST, 0.0)
-    before = undropped(case).but_with(q, q[:, ::-1], -q, bias=causal[None, None])
+    before = with_bias(case, causal[None, None]).but_with(q, q[:, ::-1], -q)
     now = S // 2
     later = [a.copy() for a in before.arrays]
     for a in later:
@@ -165,7 +164,7 @@ def check_the_future_stays_hidden(impl, case):
 def check_heads_do_not_talk_to_each_other(impl, case):
     """A head gives alone what it gives among others, backward too: it sees its own slice of H, its own bias, no more."""
     dtype = impl.dtypes[0]
-    case = undropped(case, bias=full_bias(case))
+    case = with_bias(case, full_bias(case))
     h = case.settings["num_heads"]
     d = case.arrays[0].shape[2] // h
     result, answer = impl.run(case, dtype), truth(case, dtype)
@@ -185,7 +184,7 @@ def check_heads_do_not_talk_to_each_other(impl, case):
 @holds_for("attention")
 def check_splitting_the_batch_changes_nothing(impl, case):
     dtype = impl.dtypes[0]
-    case = undropped(case, bias=full_bias(case))
+    case = with_bias(case, full_bias(case))
     result, answer = impl.run(case, dtype), truth(case, dtype)
     for b in range(case.arrays[0].shape[0]):
         one = np.s_[b : b + 1]
@@ -200,7 +199,7 @@ def check_splitting_the_batch_changes_nothing(impl, case):
 def check_one_key_is_taken_whatever_the_query(impl, case):
     dtype = impl.dtypes[0]
     q, k, v = case.arrays
-    one = undropped(case, bias=None).but_with(q, k[:, :1], v[:, :1])
+    one = with_bias(case, None).but_with(q, k[:, :1], v[:, :1])
     answer = truth(one, dtype).y
     expected = np.broadcast_to(one.arrays[2], q.shape)
     assert_within(impl.run(one, dtype).y, expected, answer.allowed, f"{case} with one key", case.seed)
@@ -270,6 +269,67 @@ def check_a_query_s_probabilities_sum_to_one(impl, case):
         assert_within(p.astype(np.float64).sum(-1), np.ones(p.shape[:-1]), allowed, f"sum of {case}", case.seed)
 
 
+@holds_for("attention")
+def check_however_a_mask_is_said_it_is_the_same_mask(impl, case):
+    """Lengths, causal, a boolean mask, a bias of 0 and the lowest number, or of 0 and -inf: the same answer and gradients."""
+    dtype = impl.dtypes[0]
+    hidden = full_bias(case) < -1e30
+    by_bias = case.but_with(key_lengths=None, causal=False)
+    said = {
+        "a boolean mask and the rest": case.but_with(bias=None if case.settings["bias"] is None else ~hidden),
+        "a boolean mask": by_bias.but_with(bias=~hidden),
+        "a bias": by_bias.but_with(bias=np.where(hidden, LOWEST, 0.0)),
+        "a bias of -inf": by_bias.but_with(bias=np.where(hidden, -np.inf, 0.0)),
+    }
+    answer = truth(said["a bias"], dtype)
+    for how, same in said.items():
+        y, gradients, _ = impl.run(same, dtype)
+        assert_within(y, answer.y.exact, answer.y.allowed, f"y of {same}, hidden by {how}", case.seed)
+        for name, gradient, expected in zip("qkv", gradients, answer.gradients, strict=True):
+            assert_within(gradient, expected.exact, expected.allowed, f"d{name} of {same}, hidden by {how}", case.seed)
+
+
+@holds_for("attention")
+def check_lse_rest_is_what_rounding_took_from_lse(impl, case):
+    """In a row that sees nothing lse is the lowest number, and the logarithm of the number of keys is all in lse_rest;
+    elsewhere it is less than the last place of lse."""
+    for dtype in impl.dtypes:
+        saved = impl.run(case, dtype).saved
+        lse, rest = impl.saved(saved, "lse"), impl.saved(saved, "lse_rest")
+        eps = float(np.finfo(dtype).eps)
+        blind = (full_bias(case) < -1e30).all(-1)
+        assert (lse[blind] == np.finfo(dtype).min).all(), f"{case}: lse where nothing is seen"
+        log_T = math.log(case.arrays[1].shape[1])
+        expected, allowed = np.full(blind.sum(), log_T), FLOOR * eps * (1 + log_T)
+        assert_within(rest[blind], expected, allowed, f"lse_rest where nothing is seen ({dtype}) of {case}", case.seed)
+        last_place = FLOOR * eps * (1 + np.abs(lse[~blind]).astype(np.float64))
+        assert_within(rest[~blind], np.zeros((~blind).sum()), last_place, f"lse_rest ({dtype}) of {case}", case.seed)
+
+
+@holds_for("attention_packed")
+def check_packed_sequences_do_not_see_each_other(impl, case):
+    """Each gives what it gives alone in a batch of one, backward too: packing, like padding, does not change real tokens."""
+    dtype = impl.dtypes[0]
+    case = undropped(case)
+    (y, gradients, saved), answer = impl.run(case, dtype), truth(case, dtype)
+    dy = case.cotangent(y.shape, dtype)
+    arrays, settings = case.at(dtype)
+    settings = {name: settings[name] for name in ("num_heads", "causal")}
+    ends = case.settings["cu_seqlens"]
+    for start, stop in itertools.pairwise(ends):
+        if start == stop:
+            continue
+        here = np.s_[start:stop]
+        alone, alone_saved = impl.call("attention", *(a[None, here] for a in arrays), **settings)
+        assert_within(y[here], alone[0], 2 * answer.y.allowed[here], f"tokens {start} to {stop} of {case}", case.seed)
+        lse, lse_alone = impl.saved(saved, "lse")[:, here], impl.saved(alone_saved, "lse")[0]
+        last_place = FLOOR * np.finfo(dtype).eps * (1 + np.abs(lse_alone))
+        assert_within(lse, lse_alone, last_place, f"lse of {case}", case.seed)
+        gradients_alone = impl.call_back("attention", dy[None, here], alone_saved)
+        for name, packed, one, expected in zip("qkv", gradients, gradients_alone, answer.gradients, strict=True):
+            assert_within(packed[here], one[0], 2 * expected.allowed[here], f"d{name} of {case}", case.seed)
+
+
 test_attention = property_tests()
 
 
@@ -299,6 +359,20 @@ def test_any_large_negative_number_hides(impl, dtype, hidden):
     last_place = eps * abs(value) if abs(value) < 0.01 / eps else 0  # of the scores, where they are not lost altogether
     allowed = FLOOR * (eps + last_place) * np.abs(dy).sum(1)
     assert_within(dv.sum(1), dy.sum(1), allowed, f"sum of dv behind {hidden}", 0)
+
+
+@pytest.mark.parametrize("lengths", [[2, 4], [-1, 3]])
+def test_a_length_beyond_the_keys(impl, lengths):
+    x = np.zeros((2, 3, 4))
+    with pytest.raises(ValueError, match=r"key_lengths\[\d\] is -?\d, but a sequence has 0 to 3 keys"):
+        impl.call("attention", x, x, x, num_heads=2, key_lengths=np.array(lengths))
+
+
+@pytest.mark.parametrize("ends", [[0, 3], [1, 5], [0, 4, 3, 5], [5], [0]])
+def test_packed_sequences_must_cover_the_tokens(impl, ends):
+    x = np.zeros((5, 4))
+    with pytest.raises(ValueError, match="cu_seqlens must rise from 0 to 5, the number of tokens, got"):
+        impl.call("attention_packed", x, x, x, num_heads=2, cu_seqlens=np.array(ends))
 
 
 def test_the_width_must_split_into_the_heads():

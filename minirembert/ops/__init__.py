@@ -27,19 +27,21 @@ class Op(NamedTuple):
 OpTable = Mapping[str, Op]
 
 
-def _ops(module: Any, *names: str) -> dict[str, Op]:
+def ops_of(module: Any, *names: str) -> dict[str, Op]:
+    """The ops of a module: each name's function with the function `<name>_backward` beside it."""
     return {name: Op(getattr(module, name), getattr(module, f"{name}_backward")) for name in names}
 
 
 OPS: OpTable = {
-    **_ops(embedding, "embedding"),
-    **_ops(linear, "linear"),
-    **_ops(activations, "gelu", "gelu_new", "quick_gelu", "relu", "silu", "mish", "sigmoid", "tanh", "identity"),
-    **_ops(softmax, "softmax"),
-    **_ops(layernorm, "layer_norm", "residual_layer_norm"),
-    **_ops(attention, "attention"),
+    **ops_of(embedding, "embedding"),
+    **ops_of(linear, "linear"),
+    **ops_of(activations, "gelu", "gelu_new", "quick_gelu", "relu", "silu", "mish", "sigmoid", "tanh", "identity"),
+    **ops_of(activations, "bias_gelu"),
+    **ops_of(softmax, "softmax"),
+    **ops_of(layernorm, "layer_norm", "residual_layer_norm"),
+    **ops_of(attention, "attention", "attention_packed"),
     "attention_probabilities": Op(attention.attention_probabilities, None),
-    **_ops(dropout, "dropout"),
-    **_ops(rows, "add", "scale", "reshape", "select_rows", "select_feature"),
-    **_ops(losses, "cross_entropy", "mse", "bce_with_logits"),
+    **ops_of(dropout, "dropout"),
+    **ops_of(rows, "add", "scale", "reshape", "select_rows", "select_feature"),
+    **ops_of(losses, "cross_entropy", "mse", "bce_with_logits"),
 }

@@ -127,7 +127,7 @@ MUTANTS = [
         ("the bias with the wrong sign", "scores += bias[part]", "scores -= np.maximum(bias[part], -1e30)"),
         ("no bias", "scores += bias[part]", "scores += 0"),
         ("no row maximum", "m = p.max(axis=-1, keepdims=True)", "m = p.max(axis=-1, keepdims=True) * 0"),
-        ("lse without the maximum", "(m + np.log(total))", "np.log(total)"),
+        ("lse without the maximum", "row_lse = m + log_total", "row_lse = log_total"),
         (
             "heads interleaved",
             "(batch, length, num_heads, width // num_heads).transpose(0, 2, 1, 3)",
@@ -148,11 +148,11 @@ MUTANTS = [
         ("the diagonal of the Jacobian alone", "dp -= delta\n        dp *= p", "dp *= p * (1 - p)"),
         ("dV without the dropout mask", "kept = p * keep", "kept = p"),
         ("dP without the dropout mask", "dp *= keep", "dp *= 1"),
-        ("another dropout mask in backward", "saved.drop_prob, saved.seed)", "saved.drop_prob, saved.seed + 1)"),
+        ("another dropout mask in backward", "saved.seed), saved.lse", "saved.seed + 1), saved.lse"),
         (
             "dropout counted from the start of each block",
-            "return keep_mask(shape, drop_prob, seed, start)",
-            "return keep_mask(shape, drop_prob, seed, 0)",
+            "return keep_mask(shape, self.prob, self.seed, start)",
+            "return keep_mask(shape, self.prob, self.seed, self.first)",
         ),
         (
             "dropout renormalised",
@@ -161,19 +161,47 @@ MUTANTS = [
         ),
         (
             "dropout without rescaling",
-            "return keep_mask(shape, drop_prob, seed, start)",
-            "return keep_mask(shape, drop_prob, seed, start) > 0",
+            "return keep_mask(shape, self.prob, self.seed, start)",
+            "return (keep_mask(shape, self.prob, self.seed, start) > 0)",
         ),
-        ("blind rows count each key once", "scores /= scores.sum(axis=-1, keepdims=True)", "scores /= 1"),
+        ("what rounding takes from lse is lost", "p -= lse_rest[part][..., None]", "p -= 0"),
+        ("lse_rest counted twice", "p -= lse_rest[part][..., None]", "p -= 2 * lse_rest[part][..., None]"),
+        ("-inf kept in the bias", "np.maximum(bias, lowest)", "bias"),
         (
-            "keys that sum to one",
-            "scores /= scores.sum(axis=-1, keepdims=True)",
-            "scores /= scores.sum(axis=-2, keepdims=True)",
+            "a boolean mask says who is hidden",
+            "hidden, bias = hidden | ~bias, None",
+            "hidden, bias = hidden | bias, None",
+        ),
+        (
+            "lengths one too long",
+            "np.arange(keys) >= key_lengths.reshape(batch, 1, 1, 1)",
+            "np.arange(keys) > key_lengths.reshape(batch, 1, 1, 1)",
+        ),
+        (
+            "the first sequence's length for all",
+            "np.arange(keys) >= key_lengths.reshape(batch, 1, 1, 1)",
+            "np.arange(keys) >= key_lengths[0]",
+        ),
+        (
+            "a query does not see itself",
+            "np.arange(keys) > np.arange(queries)[:, None]",
+            "np.arange(keys) >= np.arange(queries)[:, None]",
+        ),
+        ("causal from the top left", "np.arange(queries)[:, None] + (keys - queries)", "np.arange(queries)[:, None]"),
+        (
+            "backward forgets that it was causal",
+            "saved.key_lengths, saved.causal, heads[0]",
+            "saved.key_lengths, False, heads[0]",
+        ),
+        (
+            "backward forgets the lengths",
+            "saved.bias, saved.key_lengths, saved.causal",
+            "saved.bias, None, saved.causal",
         ),
         (
             "dq written to q",
-            'dq, dk, dv = (np.empty_like(x, order="C") for x in (saved.q, saved.k, saved.v))',
-            "dq, dk, dv = (x if x.flags.carray else x.copy() for x in (saved.q, saved.k, saved.v))",
+            'dq, dk, dv = (np.empty_like(x, order="C") for x in (saved.q, saved.k, saved.v))\n    heads',
+            "dq, dk, dv = (x if x.flags.carray else x.copy() for x in (saved.q, saved.k, saved.v))\n    heads",
         ),
         (
             "dv without the probabilities",
@@ -182,13 +210,72 @@ MUTANTS = [
         ),
     ),
     *mutants(
+        "attention_packed",
+        (
+            "dropout numbered afresh in each sequence",
+            "draw = _Dropout(drop_prob, seed, first)",
+            "draw = _Dropout(drop_prob, seed)",
+        ),
+        (
+            "numbers counted as if there were one head",
+            "first += num_heads * (stop - start) ** 2",
+            "first += (stop - start) ** 2",
+        ),
+        (
+            "another mask in backward",
+            "_Dropout(saved.drop_prob, saved.seed, first)",
+            "_Dropout(saved.drop_prob, saved.seed)",
+        ),
+        (
+            "never causal",
+            "_total_bias(None, None, causal, heads_q, heads_k)",
+            "_total_bias(None, None, False, heads_q, heads_k)",
+        ),
+        (
+            "backward forgets that it was causal",
+            "_total_bias(None, None, saved.causal, heads[0], heads[1])",
+            "_total_bias(None, None, False, heads[0], heads[1])",
+        ),
+        (
+            "one token too many in each sequence",
+            "yield slice(start, stop), first",
+            "yield slice(max(0, start - 1), stop), first",
+        ),
+        ("statistics of the wrong tokens", "saved.lse[None, :, tokens]", "saved.lse[None, :, tokens][..., ::-1]"),
+    ),
+    *mutants(
         "attention_probabilities",
         ("before dropout", "p *= keep_mask(p.shape, drop_prob, seed).astype(p.dtype, copy=False)", "p *= 1"),
         (
             "without the bias",
-            "softmax(_scores(heads_q, heads_k, _broadcast_bias(bias, heads_q, heads_k), everything))",
+            "softmax(_scores(heads_q, heads_k, total_bias, everything))",
             "softmax(_scores(heads_q, heads_k, None, everything))",
         ),
+    ),
+    *mutants(
+        "bias_gelu",
+        (
+            "the bias after the activation",
+            "rows_y[block] = _gelu(shifted)",
+            "rows_y[block] = _gelu(rows_x[block]) + bias",
+        ),
+        (
+            "no bias",
+            "        shifted = rows_x[block] + bias\n        # 2. the activation",
+            "        shifted = rows_x[block]\n        # 2. the activation",
+        ),
+        (
+            "no bias in backward",
+            "        shifted = rows_x[block] + bias\n        # 2. through",
+            "        shifted = rows_x[block]\n        # 2. through",
+        ),
+        (
+            "dbias without the slope",
+            "return dx, rows_dx.sum(axis=0)",
+            "return dx, dy.reshape(rows_dx.shape).sum(axis=0)",
+        ),
+        ("dbias as a mean", "return dx, rows_dx.sum(axis=0)", "return dx, rows_dx.mean(axis=0)"),
+        ("dbias of the first rows only", "return dx, rows_dx.sum(axis=0)", "return dx, rows_dx[:2].sum(axis=0)"),
     ),
     *mutants(
         "gelu",
