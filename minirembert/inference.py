@@ -37,7 +37,7 @@ def fill_mask(model: RemBertForMaskedLM, tokenizer: RemBertTokenizer, text: str,
         raise ValueError(f"there is no {tokenizer.mask_token} in {text!r}")
     ids = _encode_around_masks(tokenizer, text)
     masks = np.flatnonzero(ids == tokenizer.mask_token_id)
-    logits = model(ids[None]).logits[0]
+    logits = model.backend.numpy(model(ids[None]).logits[0])
     probabilities, _ = softmax(logits[masks])
     guesses = []
     for mask, row in zip(masks, probabilities, strict=True):
@@ -113,7 +113,7 @@ def embed(
         ordinary = ~np.isin(encoding["input_ids"], frame)
         for n in (start + int(row) for row in np.flatnonzero(~ordinary.any(axis=1))):
             raise ValueError(f"sentences[{n}] has no token to take a mean of: {sentences[n]!r}")
-        states = model(**encoding, output_hidden_states=True).hidden_states[layer]
+        states = model.backend.numpy(model(**encoding, output_hidden_states=True).hidden_states[layer])
         weights = ordinary / ordinary.sum(axis=1, keepdims=True)
         vectors.append(np.einsum("bs,bsh->bh", weights.astype(states.dtype), states))
     return np.concatenate(vectors)

@@ -277,8 +277,8 @@ def _arrays_in(saved: Any) -> dict[str, Any]:
 def check_the_blocks_do_not_matter(impl: Impl, case: Case) -> None:
     """Working through the input one row, head or tile at a time gives what one large block gives."""
     dtype = impl.dtypes[-1]
-    with impl.tiny_blocks():
-        y, gradients, _ = impl.run(case, dtype)
+    with impl.tiny_blocks(impl) as tiny:
+        y, gradients, _ = tiny.run(case, dtype)
     assert_right(y, truth(case, dtype).y, dtype, "y in tiny blocks", case)
     for name, gradient, answer in zip(parameter_names(case.op), gradients, truth(case, dtype).gradients, strict=False):
         if answer is not None:

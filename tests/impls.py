@@ -5,17 +5,21 @@ in NumPy arrays; what stands behind it may be NumPy, a kernel under an interpret
 implementation to the test, append it to IMPLS.
 """
 
+import inspect
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import Any, NamedTuple
 from unittest import mock
 
 import numpy as np
+import torch
 from strategies import Case
 
-from minirembert.ops import OPS, OpTable, activations, attention
+from kernels._launch import DEVICE, INTERPRETED
+from kernels.table import OPS as KERNEL_OPS
+from minirembert.ops import OPS, Op, OpTable, activations, attention
 
 
 class Result(NamedTuple):
@@ -33,7 +37,7 @@ class Impl:
     to_device: Callable[[np.ndarray], Any]  # values and, where it can, strides are kept
     to_numpy: Callable[[Any], np.ndarray]
     shares_memory: Callable[[Any, Any], bool]
-    tiny_blocks: Callable[[], AbstractContextManager[None]]  # as many blocks as possible: what a large input would meet
+    tiny_blocks: Callable[["Impl"], AbstractContextManager["Impl"]]  # itself, in many blocks: what a large input meets
     dtypes: tuple[str, ...] = ("float64", "float32")  # the first is the one for identities: the most exact
 
     def __repr__(self) -> str:
@@ -68,11 +72,11 @@ class Impl:
         return self.to_numpy(getattr(saved, field))
 
 
-def tiny_numpy_blocks(*modules: ModuleType) -> Callable[[], AbstractContextManager[None]]:
+def tiny_numpy_blocks(*modules: ModuleType) -> Callable[[Impl], AbstractContextManager[Impl]]:
     """One row of an activation at a time, one head of attention at a time, in these modules."""
 
     @contextmanager
-    def tiny() -> Iterator[None]:
+    def tiny(impl: Impl) -> Iterator[Impl]:
         one_row = lambda rows, *_: (slice(i, i + 1) for i in range(rows))  # noqa: E731
         with ExitStack() as stack:
             for module in modules:
@@ -80,7 +84,7 @@ def tiny_numpy_blocks(*modules: ModuleType) -> Callable[[], AbstractContextManag
                     stack.enter_context(mock.patch.object(module, "SCORES_BYTES", 1))
                 elif hasattr(module, "row_blocks"):
                     stack.enter_context(mock.patch.object(module, "row_blocks", one_row))
-            yield
+            yield impl
 
     return tiny
 
@@ -94,4 +98,50 @@ NUMPY = Impl(
     tiny_blocks=tiny_numpy_blocks(attention, activations),
 )
 
-IMPLS = [NUMPY]
+
+# --- Triton: interpreted, or compiled where there is a GPU; see kernels/_launch.py ------------------------------------------
+
+
+def lent_to_torch(array: np.ndarray) -> torch.Tensor:
+    """A tensor with the values and, as far as torch has them, the strides of `array`: all but negative ones."""
+    shape = array.shape
+    array = array[(*(slice(None, 1) if stride == 0 else slice(None) for stride in array.strides), ...)]
+    if any(stride < 0 for stride in array.strides) or not array.flags.writeable:
+        array = array.copy()
+    return torch.from_numpy(array).expand(shape)
+
+
+@contextmanager
+def tiny_triton_blocks(impl: Impl) -> Iterator[Impl]:
+    """Every launcher that takes a block size is given a small one: a few dozen programs for what one would do."""
+    yield replace(impl, ops={name: Op(_in_tiles(op.forward), _in_tiles(op.backward)) for name, op in impl.ops.items()})
+
+
+def _in_tiles(launch: Any) -> Any:
+    if launch is None or "block" not in inspect.signature(launch).parameters:
+        return launch
+
+    def tiled(first: Any, *rest: Any, **settings: Any) -> Any:
+        attends = launch.__name__.startswith("attention")
+        block = (16, 16) if attends else max(16, 1 << (first.numel() // 24).bit_length())
+        return launch(first, *rest, **settings, block=block)
+
+    return tiled
+
+
+def overlap(a: Any, b: Any) -> bool:
+    """Whether two tensors lie in the same allocation."""
+    tensors = isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor)
+    return tensors and a.numel() > 0 and a.untyped_storage().data_ptr() == b.untyped_storage().data_ptr()
+
+
+TRITON = Impl(
+    name="triton, interpreted" if INTERPRETED else "triton, compiled",
+    ops=KERNEL_OPS,
+    to_device=lambda array: lent_to_torch(array).to(DEVICE),
+    to_numpy=lambda tensor: tensor.detach().cpu().numpy(),
+    shares_memory=overlap,
+    tiny_blocks=tiny_triton_blocks,
+)
+
+IMPLS = [NUMPY, TRITON]

@@ -263,11 +263,11 @@ out = Path({str(out)!r})
 model = RemBertForMaskedLM.from_pretrained(out)
 optimizer = AdamW(model.parameters)
 folder = RunFolder(out, json.loads((out / "run.json").read_text()))
-assert folder.restore(model.parameters, optimizer) == 12
+assert folder.restore(optimizer) == 12
 optimizer.step_count = 13
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
-for save in (lambda: folder.save(model.parameters, optimizer), lambda: model.save_pretrained(out)):
+for save in (lambda: folder.save(optimizer), lambda: model.save_pretrained(out)):
     try:
         save()
     except OSError as error:

@@ -16,7 +16,7 @@ def attention_shapes(config: RemBertConfig) -> dict[str, tuple[int, ...]]:
 
 
 def attention_block(
-    run: ForwardPass, p: Parameters, x: Any, bias: Any = None, want_probabilities: bool = False
+    run: ForwardPass, p: Parameters, x: Any, bias: Any = None, key_lengths: Any = None, want_probabilities: bool = False
 ) -> tuple[Any, Any]:
     """(B, S, H) -> (B, S, H), and the attention probabilities (B, h, S, S) where they are wanted, else None."""
     config = run.config
@@ -26,10 +26,10 @@ def attention_block(
     v = run.linear(x, p.at("attention.self.value"))
     # 2. each head averages the values by its own weights; the heads' results stand side by side in H
     dropout = run.dropout_settings(config.attention_probs_dropout_prob)
-    y = run.ops.attention(q, k, v, num_heads=config.num_attention_heads, bias=bias, **dropout)
+    y = run.ops.attention(q, k, v, num_heads=config.num_attention_heads, bias=bias, key_lengths=key_lengths, **dropout)
     probabilities = None
     if want_probabilities:
-        probabilities = run.ops.attention_probabilities(q, k, config.num_attention_heads, bias, **dropout)
+        probabilities = run.ops.attention_probabilities(q, k, config.num_attention_heads, bias, key_lengths, **dropout)
     # 3. mix the heads
     y = run.linear(y, p.at("attention.output.dense"))
     y = run.dropout(y, config.hidden_dropout_prob)

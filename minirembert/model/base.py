@@ -1,6 +1,7 @@
 """What all models have in common: their parameters, running forward, running backward, loading and saving."""
 
 import inspect
+import math
 import warnings
 from dataclasses import fields
 from difflib import get_close_matches
@@ -9,18 +10,17 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
+from minirembert.backend import Backend, load_backend
 from minirembert.checkpoint import WEIGHTS_FILE, load_weights, save_weights
 from minirembert.config import RemBertConfig
 from minirembert.model.encoder import encoder, encoder_shapes, pooler, pooler_shapes
 from minirembert.model.forward_pass import ForwardPass, Parameters
-from minirembert.model.inputs import check_inputs
+from minirembert.model.inputs import Inputs, check_inputs
 from minirembert.model.outputs import BaseModelOutput
-from minirembert.ops import OPS
 from minirembert.ops.array import Array
 from minirembert.tape import Forward, Tape
 
 BASE_PREFIX = "rembert."
-DTYPES = ("float32", "float64")
 # What a caller may pass to every model, and what in the signature of `forward` is no argument of a caller's.
 ENCODER_INPUTS = [name for name in inspect.signature(check_inputs).parameters if name not in ("config", "dtype")]
 NO_ARGUMENTS = ("run", "for_loss_only", "inputs")
@@ -37,19 +37,33 @@ class RemBertPreTrainedModel:
 
     parameters: dict[str, Array]
 
-    def __init__(self, config: RemBertConfig, *, dtype: str = "float32", seed: int = 0) -> None:
-        """A freshly initialised model: N(0, initializer_range) weights, zero biases, identity LayerNorms."""
-        self._prepare(config, dtype)
+    def __init__(
+        self,
+        config: RemBertConfig,
+        *,
+        dtype: str = "float32",
+        seed: int = 0,
+        backend: str = "numpy",
+        device: str | None = None,
+    ) -> None:
+        """A freshly initialised model: N(0, initializer_range) weights, zero biases, identity LayerNorms.
+
+        `backend`, `dtype` and `device` as in `from_pretrained`. The same seed gives the same weights on every backend.
+        """
+        self._prepare(config, load_backend(backend, dtype, device))
         rng = np.random.default_rng(seed)
         shapes = self.parameter_shapes(config).items()
-        self.parameters = {name: self._fresh(name, shape, rng) for name, shape in shapes}
+        self.parameters = {name: self.backend.array(self._fresh(name, shape, rng)) for name, shape in shapes}
 
-    def _prepare(self, config: RemBertConfig, dtype: str) -> None:
-        if str(dtype) not in DTYPES:
-            raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
+    def _prepare(self, config: RemBertConfig, backend: Backend) -> None:
         self.config = config
-        self.dtype = np.dtype(dtype)
-        self.ops = OPS
+        self.backend = backend
+        self.ops = backend.ops
+
+    @property
+    def dtype(self) -> Any:
+        """Of weights and activations, in the backend's words: a NumPy dtype, or torch's."""
+        return self.backend.dtype
 
     # --- parameters -----------------------------------------------------------------------------------------------
 
@@ -65,14 +79,15 @@ class RemBertPreTrainedModel:
         return {cls.base_prefix + name: shape for name, shape in base.items()} | cls.head_shapes(config)
 
     def num_parameters(self) -> int:
-        return sum(array.size for array in self.parameters.values())
+        return sum(math.prod(array.shape) for array in self.parameters.values())
 
     def _fresh(self, name: str, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
+        dtype = self.backend.host_dtype
         if name.endswith("bias"):
-            return np.zeros(shape, self.dtype)
+            return np.zeros(shape, dtype)
         if name.endswith("LayerNorm.weight"):
-            return np.ones(shape, self.dtype)
-        weight = rng.standard_normal(shape, np.float32).astype(self.dtype, copy=False)
+            return np.ones(shape, dtype)
+        weight = rng.standard_normal(shape, np.float32).astype(dtype, copy=False)
         weight *= self.config.initializer_range
         if name.endswith("word_embeddings.weight") and self.config.pad_token_id is not None:
             weight[self.config.pad_token_id] = 0
@@ -92,7 +107,8 @@ class RemBertPreTrainedModel:
         tape = Tape(self.ops)
         output = self.forward(self._run(tape, dropout_seed), for_loss_only=True, **batch)
         loss = self._loss_of(output, batch)
-        return float(loss), tape.gradients(loss, np.ones((), self.dtype), of=self.parameters)
+        d_loss = self.backend.input(np.ones((), self.backend.host_dtype))
+        return float(loss), tape.gradients(loss, d_loss, of=self.parameters)
 
     def loss(self, **batch: Any) -> float:
         """The loss of a batch with labels, without dropout and without gradients."""
@@ -114,12 +130,21 @@ class RemBertPreTrainedModel:
     def encode(self, run: ForwardPass, **inputs: Any) -> BaseModelOutput:
         """The encoder's output, and the pooler's if this model has one."""
         self._check_arguments(inputs)
-        checked = check_inputs(self.config, self.dtype, **inputs)
+        checked = self._moved(check_inputs(self.config, self.backend.host_dtype, **inputs))
         p = Parameters(self.parameters, self.base_prefix)
         output = encoder(run, p, checked)
         if self.has_pooler:
             output.pooler_output = pooler(run, p, output.last_hidden_state)
         return output
+
+    def _moved(self, inputs: Inputs) -> Inputs:
+        """The bias, which every layer reads, goes to the device once. Ids and lengths stay here: ops check them on the
+        host, without waiting for a device, and they are small."""
+        bias, embeds = inputs.attention_bias, inputs.inputs_embeds
+        return inputs._replace(
+            attention_bias=None if bias is None else self.backend.input(bias),
+            inputs_embeds=None if embeds is None else self.backend.array(embeds),
+        )
 
     def _check_arguments(self, inputs: dict[str, Any]) -> None:
         unknown = [name for name in inputs if name not in ENCODER_INPUTS]
@@ -134,8 +159,9 @@ class RemBertPreTrainedModel:
     def save_pretrained(self, folder: str | Path) -> None:
         """Writes config.json and model.safetensors into `folder`; each replaces its predecessor whole, or not at all."""
         self.config.extra["architectures"] = [type(self).__name__]
-        self.config.extra["dtype"] = str(self.dtype)
-        save_weights(self.parameters, Path(folder) / WEIGHTS_FILE)
+        self.config.extra["dtype"] = str(self.backend.host_dtype)
+        arrays = {name: self.backend.numpy(array) for name, array in self.parameters.items()}
+        save_weights(arrays, Path(folder) / WEIGHTS_FILE)
         self.config.save_pretrained(folder)
 
     @classmethod
@@ -146,9 +172,15 @@ class RemBertPreTrainedModel:
         dtype: str = "float32",
         config: RemBertConfig | None = None,
         seed: int = 0,
+        backend: str = "numpy",
+        device: str | None = None,
         **changes: Any,
     ) -> Self:
         """The model saved in `folder`, by this project or by transformers, in `dtype`.
+
+        `backend="numpy"` computes in float32 or float64. `backend="triton"` runs the kernels of `kernels/` on `device`
+        (default: the GPU; without one, slowly, under Triton's interpreter), in float16 and bfloat16 as well; outputs and
+        gradients are then torch tensors.
 
         `changes` go into the configuration (`num_labels=17`) read from the folder; TypeError for one that is no field
         of `RemBertConfig`, or beside a `config` given whole. A head that the folder does not have is freshly
@@ -158,14 +190,15 @@ class RemBertPreTrainedModel:
         """
         cls._check_changes(config, changes)
         model = cls.__new__(cls)
-        model._prepare(config or RemBertConfig.from_pretrained(folder, **changes), dtype)
+        chosen = load_backend(backend, dtype, device)
+        model._prepare(config or RemBertConfig.from_pretrained(folder, **changes), chosen)
         model._load(Path(folder), np.random.default_rng(seed))
         return model
 
     @classmethod
     def _check_changes(cls, config: RemBertConfig | None, changes: dict[str, Any]) -> None:
         """The configuration keeps what it does not know, so that a misspelt argument would go there without a word."""
-        own = ["dtype", "config", "seed"]
+        own = ["dtype", "config", "seed", "backend", "device"]
         known = [field.name for field in fields(RemBertConfig)] + ["num_labels", "label2id"]
         unknown = [name for name in changes if name not in known]
         if unknown:
@@ -178,7 +211,7 @@ class RemBertPreTrainedModel:
 
     def _load(self, folder: Path, rng: np.random.Generator) -> None:
         shapes = self.parameter_shapes(self.config)
-        found, unused = load_weights(folder / WEIGHTS_FILE, shapes, self.dtype, BASE_PREFIX)
+        found, unused = load_weights(folder / WEIGHTS_FILE, shapes, self.backend.host_dtype, BASE_PREFIX)
         missing = [name for name in shapes if name not in found]
         heads = {*self.head_shapes(self.config), *(self.base_prefix + name for name in pooler_shapes(self.config))}
         lost = [name for name in missing if name not in heads]
@@ -188,8 +221,10 @@ class RemBertPreTrainedModel:
             self._warn(f"{folder} lacks {_parts(missing)}: newly initialised, train before use")
         if unused:
             self._warn(f"{folder} also has {_parts(unused)}: not used by {type(self).__name__}")
+        # popped, so that a tensor that went elsewhere does not stay in memory as well
         self.parameters = {
-            name: found[name] if name in found else self._fresh(name, shape, rng) for name, shape in shapes.items()
+            name: self.backend.array(found.pop(name) if name in found else self._fresh(name, shape, rng))
+            for name, shape in shapes.items()
         }
 
     @staticmethod

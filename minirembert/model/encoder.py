@@ -31,7 +31,9 @@ def encoder(run: ForwardPass, p: Parameters, inputs: Inputs) -> BaseModelOutput:
     hidden_states, attentions = [x], []
     for n in range(config.num_hidden_layers):
         layer = p.at(f"encoder.layer.{n}")
-        x, probabilities = attention_block(run, layer, x, inputs.attention_bias, inputs.output_attentions)
+        x, probabilities = attention_block(
+            run, layer, x, inputs.attention_bias, inputs.key_lengths, inputs.output_attentions
+        )
         x = feed_forward(run, layer, x)
         if inputs.output_hidden_states:
             hidden_states.append(x)

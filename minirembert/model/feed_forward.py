@@ -20,12 +20,10 @@ def feed_forward_shapes(config: RemBertConfig) -> dict[str, tuple[int, ...]]:
 
 def feed_forward(run: ForwardPass, p: Parameters, x: Any) -> Any:
     """(B, S, H) -> (B, S, H)."""
-    # 1. widen to I
-    y = run.linear(x, p.at("intermediate.dense"))
-    # 2. bend
-    y = run.activation(y)
-    # 3. back to H
+    # 1. widen to I, and bend
+    y = run.linear_activation(x, p.at("intermediate.dense"))
+    # 2. back to H
     y = run.linear(y, p.at("output.dense"))
     y = run.dropout(y, run.config.hidden_dropout_prob)
-    # 4. residual, then LayerNorm
+    # 3. residual, then LayerNorm
     return run.residual_layer_norm(y, x, p.at("output.LayerNorm"))

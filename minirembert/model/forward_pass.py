@@ -48,8 +48,12 @@ class ForwardPass:
     def residual_layer_norm(self, x: Any, residual: Any, p: Parameters) -> Any:
         return self.ops.residual_layer_norm(x, residual, p["weight"], p["bias"], self.config.layer_norm_eps)
 
-    def activation(self, x: Any) -> Any:
-        return getattr(self.ops, HIDDEN_ACT[self.config.hidden_act])(x)
+    def linear_activation(self, x: Any, p: Parameters) -> Any:
+        """The activation of a linear map; with GELU, the bias is added on the way through the activation."""
+        activation = HIDDEN_ACT[self.config.hidden_act]
+        if activation == "gelu":
+            return self.ops.bias_gelu(self.ops.linear(x, p["weight"]), p["bias"])
+        return getattr(self.ops, activation)(self.linear(x, p))
 
     def dropout(self, x: Any, prob: float) -> Any:
         settings = self.dropout_settings(prob)

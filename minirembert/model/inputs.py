@@ -20,7 +20,8 @@ from minirembert.ops.embedding import check_ids
 class Inputs(NamedTuple):
     input_ids: Array | None  # (B, S), or None where inputs_embeds is given
     inputs_embeds: Array | None  # (B, S, E)
-    attention_bias: Array | None  # (B, 1, 1 or S, S): 0 to attend, finfo.min to hide; None: everything attends
+    attention_bias: Array | None  # (B, 1, 1 or S, S): 0 to attend, finfo.min to hide; None: nothing hidden this way
+    key_lengths: Array | None  # (B,) where the mask is padding on the right, and the bias is None
     token_type_ids: Array  # (B, S)
     position_ids: Array  # (1 or B, S)
     output_hidden_states: bool
@@ -78,10 +79,12 @@ def check_inputs(
     require_shape(token_type_ids, (batch, length), "token_type_ids")
     check_ids(token_type_ids, config.type_vocab_size, "token_type_ids")
 
+    attention_bias, key_lengths = _what_is_hidden(attention_mask, batch, length, dtype)
     return Inputs(
         input_ids,
         inputs_embeds,
-        _attention_bias(attention_mask, batch, length, dtype),
+        attention_bias,
+        key_lengths,
         token_type_ids,
         position_ids,
         config.output_hidden_states if output_hidden_states is None else output_hidden_states,
@@ -89,10 +92,14 @@ def check_inputs(
     )
 
 
-def _attention_bias(mask: Any, batch: int, length: int, dtype: Any) -> Array | None:
-    """(1 - mask) * finfo.min, as Hugging Face 4.34 has it: added to the scores, it leaves a hidden key no probability."""
+def _what_is_hidden(mask: Any, batch: int, length: int, dtype: Any) -> tuple[Array | None, Array | None]:
+    """(bias, key lengths), one of them None: lengths where the mask is padding on the right, for that is less to read.
+
+    The bias is (1 - mask) * finfo.min, as Hugging Face 4.34 has it: added to the scores, it leaves a hidden key no
+    probability.
+    """
     if mask is None:
-        return None
+        return None, None
     mask = rectangular(mask, "attention_mask")
     if mask.shape not in ((batch, length), (batch, length, length)):
         raise ValueError(
@@ -100,9 +107,13 @@ def _attention_bias(mask: Any, batch: int, length: int, dtype: Any) -> Array | N
         )
     _check_mask_values(mask)
     if (mask == 1).all():
-        return None
+        return None, None
+    if mask.ndim == 2:
+        lengths = (mask == 1).sum(axis=1)
+        if (mask == (np.arange(length) < lengths[:, None])).all():
+            return None, lengths
     mask = mask[:, None, None, :] if mask.ndim == 2 else mask[:, None, :, :]
-    return (1 - mask.astype(dtype)) * np.finfo(dtype).min
+    return (1 - mask.astype(dtype)) * np.finfo(dtype).min, None
 
 
 def _check_mask_values(mask: Array) -> None:
@@ -133,5 +144,5 @@ def rectangular(values: Any, name: str, dtype: Any = None) -> Array:
 
 
 def require_shape(array: Array, shape: tuple[int, ...], name: str) -> None:
-    if array.shape != shape:
-        raise ValueError(f"{name} must have shape {shape}, got {array.shape}")
+    if array.shape != tuple(shape):
+        raise ValueError(f"{name} must have shape {tuple(shape)}, got {array.shape}")

@@ -25,10 +25,9 @@ def output_head_shapes(config: RemBertConfig) -> dict[str, tuple[int, ...]]:
 def output_head(run: ForwardPass, p: Parameters, x: Any) -> Any:
     """(..., H) -> (..., V) logits."""
     head = p.at("cls.predictions")
-    # 1. to the width of the output embedding
-    y = run.linear(x, head.at("dense"))
-    # 2. the non-linearity without which O > H would add no rank
-    y = run.activation(y)
+    # 1. to the width of the output embedding, and the non-linearity without which O > H would add no rank
+    y = run.linear_activation(x, head.at("dense"))
+    # 2. LayerNorm
     y = run.layer_norm(y, head.at("LayerNorm"))
     # 3. score every piece of the vocabulary
     return run.linear(y, head.at("decoder"))

@@ -76,7 +76,7 @@ class RemBertForSequenceClassification(RemBertPreTrainedModel):
         if num_labels == 1 and labels.shape == (batch,):
             labels = labels[:, None]
         require_shape(labels, (batch, num_labels), "labels")
-        labels = labels.astype(self.dtype)
+        labels = labels.astype(self.backend.host_dtype)
         if self.config.problem_type == "regression":
             return run.ops.mse(logits, labels)
         return run.ops.bce_with_logits(logits, labels)

@@ -30,7 +30,7 @@ Not here: projections, a gradient for the bias (it is a mask), relative position
 
 import math
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Integer
@@ -91,7 +91,7 @@ def attention_backward(
     dq, dk, dv = (np.empty_like(x, order="C") for x in (saved.q, saved.k, saved.v))
     heads = [split_heads(x, saved.num_heads) for x in (saved.q, saved.k, saved.v, saved.y, dy, dq, dk, dv)]
     total_bias = _total_bias(saved.bias, saved.key_lengths, saved.causal, heads[0], heads[1])
-    _backward(*heads, total_bias, _Dropout(saved.drop_prob, saved.seed), saved.lse, saved.lse_rest)
+    _backward(heads, total_bias, _Dropout(saved.drop_prob, saved.seed), saved.lse, saved.lse_rest)
     return dq, dk, dv
 
 
@@ -145,7 +145,7 @@ def attention_packed_backward(
         heads = [split_heads(x[None, tokens], saved.num_heads) for x in arrays]
         total_bias = _total_bias(None, None, saved.causal, heads[0], heads[1])
         draw = _Dropout(saved.drop_prob, saved.seed, first)
-        _backward(*heads, total_bias, draw, saved.lse[None, :, tokens], saved.lse_rest[None, :, tokens])
+        _backward(heads, total_bias, draw, saved.lse[None, :, tokens], saved.lse_rest[None, :, tokens])
     return dq, dk, dv
 
 
@@ -238,11 +238,9 @@ def _forward(
         np.divide(p @ heads_v[part], total, out=heads_y[part])
 
 
-def _backward(
-    heads_q: Array, heads_k: Array, heads_v: Array, heads_y: Array, heads_dy: Array,
-    heads_dq: Array, heads_dk: Array, heads_dv: Array, bias: Array | None, draw: _Dropout, lse: Array, lse_rest: Array,
-) -> None:  # fmt: skip
-    """Fills heads_dq, heads_dk and heads_dv."""
+def _backward(heads: list[Array], bias: Array | None, draw: _Dropout, lse: Array, lse_rest: Array) -> None:
+    """Fills the last three of `heads`: q, k, v, y, dy, dq, dk and dv."""
+    heads_q, heads_k, heads_v, heads_y, heads_dy, heads_dq, heads_dk, heads_dv = heads
     scale = 1 / math.sqrt(heads_q.shape[-1])
     for part in _head_blocks(heads_q, heads_k):
         # 1. delta
@@ -284,7 +282,7 @@ def _total_bias(
     batch, _, queries, _ = heads_q.shape
     keys, dtype = heads_k.shape[2], heads_q.dtype
     lowest = np.finfo(dtype).min
-    hidden = np.False_
+    hidden: Any = np.False_
     if key_lengths is not None:
         check_key_lengths(key_lengths, keys)
         hidden = hidden | (np.arange(keys) >= key_lengths.reshape(batch, 1, 1, 1))

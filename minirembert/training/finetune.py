@@ -8,6 +8,7 @@ smaller head. That is where the paper's saving comes from: what is discarded cos
 """
 
 import hashlib
+import math
 import warnings
 from collections import Counter
 from collections.abc import Callable, Container, Mapping, Sequence
@@ -36,7 +37,7 @@ from minirembert.model.tasks import RemBertForSequenceClassification, RemBertFor
 from minirembert.ops.losses import IGNORE_INDEX
 from minirembert.settings import option
 from minirembert.tokenization.tokenizer import RemBertTokenizer
-from minirembert.training.loop import Schedule, train
+from minirembert.training.loop import BACKEND_HELP, DTYPE_HELP, Schedule, train, training_dtype
 from minirembert.training.run_folder import RunFolder
 
 CLASSIFIER = "classifier."  # what the names of a fine-tuned head begin with
@@ -59,6 +60,8 @@ class FinetuneSettings:
     max_length: int | None = option("longest example in tokens (default: the model's positions)", None)
     seed: int = option("of the new head, the order of the examples and the dropout", 0)
     threads: int = option("threads of a matrix product; more than one pays for wide models, on an idle machine", 1)
+    backend: str = option(BACKEND_HELP, "numpy")
+    dtype: str | None = option(DTYPE_HELP, None)
     checkpoint_every: int = option("steps between checkpoints", 100)
 
     def __post_init__(self) -> None:
@@ -67,6 +70,7 @@ class FinetuneSettings:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.seed < 0:
             raise ValueError(f"seed must be at least 0, got {self.seed}")
+        training_dtype(self.backend, self.dtype)  # complains
         if self.max_length is not None and self.max_length < 3:
             raise ValueError(f"max_length must be at least 3 ([CLS], a token, [SEP]), got {self.max_length}")
         kinds = {Path(file).suffix.lower() for file in (self.train, *self.evaluate)}
@@ -177,7 +181,7 @@ def _finetune(
     config = RemBertConfig.from_pretrained(settings.model)
     config.id2label, config.problem_type = id2label, task.problem_type
     discarded = discarded_parameters(Path(settings.model))
-    model = _with_fresh_head(task.model_class, settings.model, config, settings.seed)
+    model = _with_fresh_head(task.model_class, settings, config)
     for line in _what_is_new(settings, model):
         say(line)
 
@@ -214,13 +218,14 @@ def _finetune(
 
 
 def _with_fresh_head(
-    model_class: type[RemBertPreTrainedModel], folder: str, config: RemBertConfig, seed: int
+    model_class: type[RemBertPreTrainedModel], settings: FinetuneSettings, config: RemBertConfig
 ) -> RemBertPreTrainedModel:
     """The saved encoder under a new head, even where the folder has one: its labels are those of another file."""
+    where = {"backend": settings.backend, "dtype": training_dtype(settings.backend, settings.dtype)}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what is discarded and what is new is said by the caller, with sizes
-        encoder = RemBertModel.from_pretrained(folder, config=config, seed=seed)
-    model = model_class(config, seed=seed)
+        encoder = RemBertModel.from_pretrained(settings.model, config=config, seed=settings.seed, **where)
+    model = model_class(config, seed=settings.seed, **where)
     for name, array in encoder.parameters.items():
         if BASE_PREFIX + name in model.parameters:
             model.parameters[BASE_PREFIX + name] = array
@@ -236,10 +241,11 @@ def _what_is_new(settings: FinetuneSettings, model: RemBertPreTrainedModel) -> l
             lines.append(f"discarded {what}: {count:,} parameters")
     stored = {name.removeprefix(BASE_PREFIX) for name in entries}
     pooler = [name for name in model.parameters if "pooler." in name and name.removeprefix(BASE_PREFIX) not in stored]
-    head = sum(model.parameters[name].size for name in model.head_shapes(model.config))
+    shapes = model.parameter_shapes(model.config)
+    head = sum(math.prod(shapes[name]) for name in model.head_shapes(model.config))
     new = f"{head:,} of them a new head for {model.config.num_labels} labels"
     if pooler:
-        new += f" and {sum(model.parameters[name].size for name in pooler):,} a new pooler"
+        new += f" and {sum(math.prod(shapes[name]) for name in pooler):,} a new pooler"
     return [*lines, f"{model.num_parameters():,} parameters are fine-tuned, {new}"]
 
 
@@ -275,7 +281,7 @@ def _right(
     for start in range(0, len(examples), batch_size):
         batch = encode(examples[start : start + batch_size])
         labels = batch.pop("labels")
-        predictions = model(**batch).logits.argmax(axis=-1)
+        predictions = model.backend.numpy(model(**batch).logits).argmax(axis=-1)
         right += int(((predictions == labels) & (labels != IGNORE_INDEX)).sum())
     return right
 

@@ -12,9 +12,23 @@ from typing import Any
 
 from threadpoolctl import threadpool_limits
 
+from minirembert.backend import load_backend
 from minirembert.model.base import RemBertPreTrainedModel
-from minirembert.training.optimizer import AdamW, clip_gradients, learning_rate_at
+from minirembert.training.optimizer import clip_gradients, learning_rate_at
 from minirembert.training.run_folder import RunFolder
+
+
+BACKEND_HELP = "who computes: numpy, or triton (on a GPU; without one slowly, under an interpreter)"
+DTYPE_HELP = "of the weights while computing; the optimizer's are float32 (default: bfloat16 on a GPU, else float32)"
+
+
+def training_dtype(backend: str, dtype: str | None) -> str:
+    """`dtype`, or the default of the backend. Raises ValueError for a pair that does not exist (see `load_backend`)."""
+    chosen = dtype
+    if chosen is None:
+        chosen = "bfloat16" if load_backend(backend, "float32").device != "cpu" else "float32"
+    load_backend(backend, chosen)
+    return chosen
 
 
 @dataclass(frozen=True)
@@ -69,8 +83,8 @@ def train(
     `batch_at(step)` must be a pure function: that is what makes a resumed run equal to an uninterrupted one, bit for bit.
     Raises Interrupted on SIGINT or SIGTERM, once the step in progress is done and saved.
     """
-    optimizer = AdamW(model.parameters, weight_decay=schedule.weight_decay)
-    first = folder.restore(model.parameters, optimizer)
+    optimizer = model.backend.adamw(model.parameters, weight_decay=schedule.weight_decay)
+    first = folder.restore(optimizer)
     with (
         threadpool_limits(schedule.threads, user_api="blas"),
         _stop_requests() as stop_requested,
@@ -81,7 +95,7 @@ def train(
             batch = batch_at(step)
             seed = None if dropout_seed is None else (dropout_seed << 32) + step
             loss, gradients = model.loss_and_gradients(**batch, dropout_seed=seed)
-            norm = clip_gradients(gradients, schedule.clip)
+            norm = clip_gradients(gradients, schedule.clip, model.backend.norm)
             rate = learning_rate_at(step, schedule.learning_rate, schedule.warmup, schedule.steps)
             optimizer.step(gradients, rate)
 
@@ -97,7 +111,7 @@ def train(
                 folder.record(step=done, **evaluate())
                 since += time.perf_counter() - pause
             if done % schedule.checkpoint_every == 0 or last or stop_requested():
-                folder.save(model.parameters, optimizer)
+                folder.save(optimizer)
             if stop_requested() and not last:
                 raise Interrupted(done, schedule.steps)
 

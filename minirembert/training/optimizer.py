@@ -7,15 +7,20 @@ Decay acts on matrices only: biases and LayerNorms have no reason to be small. T
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import numpy as np
 
+from minirembert.backend import numpy_norm
 from minirembert.ops.array import Array, row_blocks
 
 
 class AdamW:
-    """Updates the arrays of `parameters` in place; `m`, `v` and `step_count` are all of its state."""
+    """Updates the arrays of `parameters` in place; `m`, `v` and `step_count` are all of its state.
+
+    `weights`, `state` and `load` are what a checkpoint is made of; `kernels/optimizer.py` has the same methods.
+    """
 
     def __init__(
         self,
@@ -58,20 +63,33 @@ class AdamW:
             update += (learning_rate * decay) * p
         p -= update
 
+    def weights(self) -> dict[str, Array]:
+        """The parameters, as they are to be saved."""
+        return dict(self.parameters)
+
     def state(self) -> dict[str, Array]:
-        """Every array of the state under one name: the arrays themselves, to be saved or written into."""
+        """m and v under one name for each array."""
         arrays = {f"m.{name}": array for name, array in self.m.items()}
         return arrays | {f"v.{name}": array for name, array in self.v.items()}
 
+    def load(self, weights: Mapping[str, Array], state: Mapping[str, Array], step_count: int) -> None:
+        """Puts back what `weights` and `state` gave after `step_count` steps."""
+        for target, source in ((self.weights(), weights), (self.state(), state)):
+            for name, array in target.items():
+                array[...] = source[name]
+        self.step_count = step_count
 
-def clip_gradients(gradients: Mapping[str, Array], max_norm: float) -> float:
+
+def clip_gradients(
+    gradients: Mapping[str, Any], max_norm: float, norm_of: Callable[[Iterable[Any]], float] = numpy_norm
+) -> float:
     """Scales all gradients in place so that their joint Euclidean norm is at most `max_norm`; returns the norm before.
 
-    Raises FloatingPointError where the norm is not finite: a step along it would destroy the model.
+    `norm_of` is that of the backend whose arrays they are. Raises FloatingPointError where the norm is not finite: a step along it would destroy the model.
     """
-    norm = math.sqrt(sum(float(np.vdot(g, g)) for g in gradients.values()))
+    norm = norm_of(gradients.values())
     if not math.isfinite(norm):
-        bad = next((name for name, g in gradients.items() if not np.isfinite(g).all()), "their sum")
+        bad = next((name for name, g in gradients.items() if not math.isfinite(norm_of([g]))), "their sum")
         raise FloatingPointError(f"the gradient is not finite (first in {bad}): lower the learning rate")
     if norm > max_norm:
         for gradient in gradients.values():

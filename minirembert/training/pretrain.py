@@ -22,7 +22,7 @@ from minirembert.model.tasks import RemBertForMaskedLM
 from minirembert.ops.losses import IGNORE_INDEX
 from minirembert.settings import option
 from minirembert.tokenization.tokenizer import RemBertTokenizer
-from minirembert.training.loop import Schedule, train
+from minirembert.training.loop import BACKEND_HELP, DTYPE_HELP, Schedule, train, training_dtype
 from minirembert.training.run_folder import RunFolder
 
 GENERATED_SENTENCES = 10_000
@@ -61,6 +61,8 @@ class PretrainSettings:
     alpha: float = option("languages are drawn with their share to this power (paper: 0.5)", 0.5)
     seed: int = option("of the weights, batches and masks", 0)
     threads: int = option("threads of a matrix product; more than one pays for wide models, on an idle machine", 1)
+    backend: str = option(BACKEND_HELP, "numpy")
+    dtype: str | None = option(DTYPE_HELP, None)
     checkpoint_every: int = option("steps between checkpoints", 100)
     evaluate_every: int = option("steps between measurements of the held-out loss", 100)
 
@@ -70,6 +72,7 @@ class PretrainSettings:
         for name, least in (("vocab_size", 1), ("batch_size", 1), ("held_out_every", 2), ("seed", 0)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
+        training_dtype(self.backend, self.dtype)  # complains
         if self.lines_per_sequence is not None and self.lines_per_sequence < 1:
             raise ValueError(f"lines_per_sequence must be at least 1, got {self.lines_per_sequence}")
         if not 0 <= self.alpha < math.inf:  # written so that nan, which compares false, is refused too
@@ -150,7 +153,8 @@ def _pretrain(
     unigram_loss, unigram_entropy = unigram_losses(data.languages, labels, len(tokenizer))
     by_language = _unigram_loss_by_language(data.languages, held_out, len(tokenizer))
 
-    model = RemBertForMaskedLM(config, seed=settings.seed)
+    dtype = training_dtype(settings.backend, settings.dtype)
+    model = RemBertForMaskedLM(config, seed=settings.seed, backend=settings.backend, dtype=dtype)
     tokens = sum(len(line) for language in data.languages for line in language.lines)
     say(
         f"{len(data.languages)} languages, {tokens:,} tokens of {len(tokenizer):,} kinds; "

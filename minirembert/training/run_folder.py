@@ -68,32 +68,25 @@ class RunFolder:
         """The number of steps in the newest complete checkpoint; 0 without one."""
         return max((int(folder.name.removeprefix("step-")) for folder in self._complete()), default=0)
 
-    def save(self, parameters: Mapping[str, Array], optimizer: AdamW) -> None:
+    def save(self, optimizer: AdamW) -> None:
         """A checkpoint after `optimizer.step_count` steps; older ones go once it stands."""
         folder = self._checkpoints / f"step-{optimizer.step_count:06d}"
         if folder.exists():
             return
         with atomic_folder(folder) as temporary:
-            save_weights(parameters, temporary / "model.safetensors")
+            save_weights(optimizer.weights(), temporary / "model.safetensors")
             save_weights(optimizer.state(), temporary / "optimizer.safetensors")
         for old in self._complete():
             if old != folder:
                 shutil.rmtree(old)
 
-    def restore(self, parameters: Mapping[str, Array], optimizer: AdamW) -> int:
-        """Loads the newest checkpoint into both, and forgets metrics written after it. Returns its step, or 0."""
+    def restore(self, optimizer: AdamW) -> int:
+        """Loads the newest checkpoint into it, and forgets metrics written after it. Returns its step, or 0."""
         step = self.latest_step()
         if step:
             folder = self._checkpoints / f"step-{step:06d}"
-            for target, file in ((parameters, "model.safetensors"), (optimizer.state(), "optimizer.safetensors")):
-                dtype = next(iter(target.values())).dtype
-                found, _ = load_weights(folder / file, {name: array.shape for name, array in target.items()}, dtype)
-                missing = [name for name in target if name not in found]
-                if missing:
-                    raise ValueError(f"{folder / file} lacks {missing[0]}: delete {folder} to start over")
-                for name, array in found.items():
-                    target[name][...] = array
-            optimizer.step_count = step
+            weights = _load_all(folder / "model.safetensors", optimizer.weights())
+            optimizer.load(weights, _load_all(folder / "optimizer.safetensors", optimizer.state()), step)
         kept = [json.dumps(record) + "\n" for record in self.metrics() if record["step"] <= step]
         write_text_atomically(self.metrics_path, "".join(kept))
         return step
@@ -127,6 +120,16 @@ class RunFolder:
                 raise ValueError(f"{self.metrics_path}, line {number} is damaged: it has no step")
             records.append(record)
         return records
+
+
+def _load_all(file: Path, like: Mapping[str, Array]) -> dict[str, Array]:
+    """An array from `file` for each of `like`, in its dtype. Raises ValueError for one that is missing."""
+    dtype = next(iter(like.values())).dtype
+    found, _ = load_weights(file, {name: array.shape for name, array in like.items()}, dtype)
+    missing = [name for name in like if name not in found]
+    if missing:
+        raise ValueError(f"{file} lacks {missing[0]}: delete {file.parent} to start over")
+    return found
 
 
 def _is_free(path: Path) -> bool:

@@ -1,0 +1,183 @@
+"""What the kernels of `attention.py` share: which sequence a program works on, and what it does with one tile of scores.
+
+A tile is some queries by some keys. Its indices come shaped, `query` (queries, 1) and `key` (1, keys), and everything
+here broadcasts; a kernel that wants its tiles the other way round shapes them the other way round.
+
+Logarithms: exp(x) is computed as 2^(x log2 e) anyway, so where it can be, log2 e is part of the scale of the scores, and a
+score, its row maximum and the lse are all counted in bits. It cannot be where a bias is added (ADDED): the lowest number
+times log2 e is infinite, and a row of equal scores of -1e9 must remain one of equal scores.
+
+Not here: the order in which tiles are visited; see `attention.py`.
+"""
+
+import math
+
+import triton
+import triton.language as tl
+
+from kernels._launch import dot
+from kernels.random import keep_tile
+
+LOG2E = tl.constexpr(math.log2(math.e))
+LN2 = tl.constexpr(math.log(2))
+
+# --- where a program works ------------------------------------------------------------------------------------------
+
+
+@triton.jit
+def my_tile(blocks, heads):
+    # Programs are numbered block by block, head by head, sequence by sequence: neighbours read the same keys.
+    program = tl.program_id(0)
+    return program % blocks, program // blocks % heads, (program // (blocks * heads)).to(tl.int64)
+
+
+@triton.jit
+def my_sequence(b, head, heads, S, T, tokens, cu_seqlens_ptr):
+    # Of sequence b: what batch strides are multiplied by, its queries and keys, the number of its first query and of its
+    # first key among all, and where the statistics of this head begin.
+    if cu_seqlens_ptr is None:
+        return b, S, T, b * S, b * T, (b * heads + head) * S
+    else:
+        start = tl.load(cu_seqlens_ptr + b).to(tl.int64)
+        length = (tl.load(cu_seqlens_ptr + b + 1) - start).to(tl.int32)
+        return start, length, length, start, start, head.to(tl.int64) * tokens + start
+
+
+@triton.jit
+def my_length(b, T, key_lengths_ptr):
+    # How many of the T keys are real.
+    if key_lengths_ptr is None:
+        return T
+    else:
+        return tl.load(key_lengths_ptr + b).to(tl.int32)
+
+
+@triton.jit
+def my_draws(b, head, heads, S, T, firsts_ptr):
+    # The number of this head's first probability in the stream of random numbers.
+    if firsts_ptr is None:
+        return (b * heads + head) * S * T
+    else:
+        return tl.load(firsts_ptr + b) + head.to(tl.int64) * S * T
+
+
+@triton.jit
+def key_range(
+    first_query, S, T, length, CAUSAL: tl.constexpr, BIAS: tl.constexpr, BLOCK_Q: tl.constexpr, BLOCK_K: tl.constexpr
+):
+    # (whole, end): no key before `whole`, which is whole blocks, is hidden from any query of the block by its place, and
+    # all keys from `end` on are hidden from all of them.
+    first_sees, last_sees = length, length
+    if CAUSAL:
+        first_sees = tl.minimum(length, first_query + 1 + T - S)
+        last_sees = tl.minimum(length, tl.minimum(first_query + BLOCK_Q, S) + T - S)
+    whole = tl.maximum(first_sees, 0) // BLOCK_K * BLOCK_K
+    # A query that sees nothing attends to all T keys. A bias may hide whatever is left of a row.
+    end = T if BIAS is not None else tl.where(first_sees <= 0, T, last_sees)
+    return whole, end
+
+
+@triton.jit
+def query_range(
+    first_key, S, T, length, CAUSAL: tl.constexpr, BIAS: tl.constexpr, BLOCK_Q: tl.constexpr, BLOCK_K: tl.constexpr
+):
+    # (start, whole): all keys of the block are hidden from the queries before `start`, and by their place none from the
+    # queries from `whole` on.
+    start, whole = 0, 0
+    if CAUSAL:
+        start = tl.maximum(first_key - (T - S), 0) // BLOCK_Q * BLOCK_Q
+        whole = tl.minimum(tl.cdiv(tl.maximum(first_key + BLOCK_K - 1 - (T - S), 0), BLOCK_Q) * BLOCK_Q, S)
+    whole = tl.where(first_key + BLOCK_K <= length, whole, S)
+    start = tl.where(first_key < length, start, S)
+    # A query that sees nothing attends to all T keys. A bias may hide whatever is left of a row.
+    some_are_blind = length == 0
+    if CAUSAL:
+        some_are_blind = some_are_blind | (S > T)
+    start = 0 if BIAS is not None else tl.where(some_are_blind, 0, start)
+    return start, whole
+
+
+# --- a tile ---------------------------------------------------------------------------------------------------------
+
+
+@triton.jit
+def load_rows(ptr, row, rows, stride, D: tl.constexpr, HEAD: tl.constexpr, CHECK: tl.constexpr):
+    # Rows of a head's queries, keys or values, (rows, HEAD); zeros beyond the last row (if CHECK) and beyond d.
+    feature = tl.arange(0, HEAD)[None, :]
+    address = ptr + row[:, None].to(tl.int64) * stride + feature
+    if CHECK and D < HEAD:
+        return tl.load(address, mask=(row[:, None] < rows) & (feature < D), other=0)
+    elif CHECK:
+        return tl.load(address, mask=row[:, None] < rows, other=0)
+    elif D < HEAD:
+        return tl.load(address, mask=feature < D, other=0)
+    else:
+        return tl.load(address)
+
+
+@triton.jit
+def store_rows(ptr, value, row, rows, stride, D: tl.constexpr, HEAD: tl.constexpr):
+    feature = tl.arange(0, HEAD)[None, :]
+    address = ptr + row[:, None].to(tl.int64) * stride + feature
+    tl.store(address, value.to(ptr.dtype.element_ty), mask=(row[:, None] < rows) & (feature < D))
+
+
+@triton.jit
+def scores(
+    a, b, query, key, S, T, length, bias_ptr, bias_query, bias_key,
+    D: tl.constexpr, CAUSAL: tl.constexpr, BIAS: tl.constexpr, HIDE: tl.constexpr, ACC: tl.constexpr,
+    LOWEST: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    # a b^T / sqrt(d), and the lowest number where a query may not look. `a` is queries and `b` keys, or the other way
+    # round. HIDE: some keys are hidden by their place.
+    s = dot(a, tl.trans(b), tl.zeros([a.shape[0], b.shape[0]], ACC), PRECISION)
+    if BIAS == "added":
+        s = s * D**-0.5
+    else:
+        s = s * (D**-0.5 * LOG2E)
+    if BIAS is not None:
+        address = bias_ptr + query.to(tl.int64) * bias_query + key.to(tl.int64) * bias_key
+        bias = tl.load(address, mask=(query < S) & (key < T), other=0)
+        if BIAS == "added":
+            s = s + tl.maximum(bias.to(ACC), LOWEST)
+        else:
+            s = tl.where(bias, s, LOWEST)
+    if HIDE:
+        visible = key < length
+        if CAUSAL:
+            visible = visible & (key <= query + (T - S))
+        # where there is no key at all, not even a row that sees nothing may look
+        s = tl.where(key < T, tl.where(visible, s, LOWEST), -float("inf"))
+    return s
+
+
+@triton.jit
+def exponential(x, BIAS: tl.constexpr):
+    return tl.exp(x) if BIAS == "added" else tl.math.exp2(x)
+
+
+@triton.jit
+def log_sum_exp(m, total, BIAS: tl.constexpr, LOWEST: tl.constexpr):
+    # lse and what rounding took from it, to base e. The lowest number says that a row sees nothing, and stays what it is.
+    if BIAS != "added":
+        m = tl.where(m == LOWEST, LOWEST, m * LN2)
+    log_total = tl.log(total)
+    lse = m + log_total
+    return lse, (m - lse) + log_total
+
+
+@triton.jit
+def probabilities(s, lse, lse_rest, BIAS: tl.constexpr, LOWEST: tl.constexpr):
+    # exp(s - lse), by way of what rounding took from lse.
+    if BIAS != "added":
+        blind = lse == LOWEST
+        lse = tl.where(blind, LOWEST, tl.where(blind, 0, lse) * LOG2E)
+        lse_rest = lse_rest * LOG2E
+    return exponential((s - lse) - lse_rest, BIAS)
+
+
+@triton.jit
+def keep(seed, draws, query, first_key, T, DROP_PROB: tl.constexpr, FACTOR: tl.constexpr, FOURS: tl.constexpr, BLOCK_K: tl.constexpr):  # fmt: skip
+    # What dropout multiplies the probabilities of these queries (queries, 1) by, for BLOCK_K keys.
+    first = draws + query.to(tl.int64) * T + first_key
+    return keep_tile(seed, first, DROP_PROB, FACTOR, BLOCK_K, FOURS)

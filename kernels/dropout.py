@@ -1,0 +1,63 @@
+"""Dropout in Triton: the twin of `minirembert/ops/dropout.py`.
+
+    y = x * keep / (1 - p)        dx = dy * keep / (1 - p)
+
+One kernel serves both directions: it draws the mask as it goes (`random.py`), so that 2 numbers travel for each element and
+no mask is ever stored. The ten rounds for four numbers take some 100 integer instructions, about as long as fetching them
+from memory does.
+
+Not here: dropout of attention probabilities, which never leave the kernel in `attention.py`.
+"""
+
+import torch
+import triton
+import triton.language as tl
+from jaxtyping import Float
+from torch import Tensor
+
+from kernels._launch import accumulator, launcher
+from kernels.random import SEED_BITS, dropout_factor, keep_fours
+from minirembert.ops.dropout import DropoutSaved
+from minirembert.ops.random import check_drop_prob
+
+BLOCK = 2048  # numbers that one program takes
+
+
+@triton.jit(do_not_specialize=["seed"])
+def dropout_kernel(x_ptr, y_ptr, size, drop_prob, factor, seed: tl.uint64, BLOCK: tl.constexpr, ACC: tl.constexpr):
+    # One program owns BLOCK numbers that lie side by side, and BLOCK / 4 counters.
+    first = tl.program_id(0).to(tl.int64) * BLOCK
+    at = first + tl.arange(0, BLOCK)
+    x = tl.load(x_ptr + at, mask=at < size, other=0).to(ACC)
+    keep = keep_fours(seed, first // 4 + tl.arange(0, BLOCK // 4), drop_prob, factor)
+    tl.store(y_ptr + at, (x * keep).to(y_ptr.dtype.element_ty), mask=at < size)
+
+
+@launcher
+def dropout(
+    x: Float[Tensor, "*shape"], drop_prob: float, seed: int, *, block: int | None = None
+) -> tuple[Float[Tensor, "*shape"], DropoutSaved]:
+    """x with a share `drop_prob` of its elements zeroed. `block`: numbers that a program takes, a power of two above 2.
+
+    Raises ValueError unless 0 <= drop_prob < 1.
+    """
+    check_drop_prob(drop_prob)
+    return _times_mask(x, drop_prob, seed, block), DropoutSaved(drop_prob, seed)
+
+
+@launcher
+def dropout_backward(
+    dy: Float[Tensor, "*shape"], saved: DropoutSaved, *, block: int | None = None
+) -> tuple[Float[Tensor, "*shape"]]:
+    """dx."""
+    return (_times_mask(dy, saved.drop_prob, saved.seed, block),)
+
+
+def _times_mask(x: Tensor, drop_prob: float, seed: int, block: int | None) -> Tensor:
+    y = torch.empty(x.shape, dtype=x.dtype, device=x.device)
+    numbers = block or BLOCK
+    dropout_kernel[(triton.cdiv(x.numel(), numbers),)](
+        x.contiguous(), y, x.numel(), drop_prob, dropout_factor(drop_prob), seed & SEED_BITS,
+        BLOCK=numbers, ACC=accumulator(x),
+    )  # fmt: skip
+    return y

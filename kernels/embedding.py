@@ -1,0 +1,58 @@
+"""Embedding lookup, by torch: the twin of `minirembert/ops/embedding.py`, which has the formulas.
+
+The obvious scatter-add, `index_add_`, adds on a GPU in whatever order the threads arrive, and floating-point sums depend on
+their order. `embedding_dense_backward`, the backward half of `torch.nn.Embedding`, does not: it sorts the ids (for few of
+them, it compares them within a block of threads), gives every row of the table one owner, and that owner adds in a fixed
+order. It uses no atomics, and torch does not count it among its nondeterministic operations. It may round each addition to
+the dtype of dy, so half precision is widened first.
+
+Ids outside the table are an error here as there. NumPy arrays are looked at before they travel to the GPU; a tensor that
+lies there already costs one wait for it.
+Not here: sparse gradients.
+"""
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Integer
+from torch import Tensor
+
+from kernels._launch import launcher, statistics_dtype
+from minirembert.ops.embedding import EmbeddingSaved, check_ids
+
+
+def embedding(
+    weight: Float[Tensor, "V E"], ids: Integer[Tensor | np.ndarray, "*batch"], padding_idx: int | None = None
+) -> tuple[Float[Tensor, "*batch E"], EmbeddingSaved]:
+    """Rows of `weight` at `ids`. Raises IndexError for an id outside the table."""
+    check_ids(on_host(ids), len(weight), "ids")
+    return _embedding(weight, ids, padding_idx)
+
+
+@launcher
+def _embedding(
+    weight: Float[Tensor, "V E"], ids: Integer[Tensor, "*batch"], padding_idx: int | None
+) -> tuple[Float[Tensor, "*batch E"], EmbeddingSaved]:
+    ids = ids.to(weight.device)
+    # 1. copy the rows
+    y = F.embedding(ids.long(), weight)
+    return y, EmbeddingSaved(ids, len(weight), padding_idx)
+
+
+@launcher
+def embedding_backward(dy: Float[Tensor, "*batch E"], saved: EmbeddingSaved) -> tuple[Float[Tensor, "V E"]]:
+    """dweight (V, E): dense, zero in rows that were not read and in row `padding_idx`."""
+    ids = saved.ids.reshape(-1).long()
+    rows_dy = dy.reshape(-1, dy.shape[-1]).to(statistics_dtype(dy))
+    # 1. bring equal ids together
+    # 2. add each run of equal ids
+    dweight = torch.ops.aten.embedding_dense_backward(rows_dy, ids, saved.rows, -1, False)
+    # 3. padding learns nothing
+    if saved.padding_idx is not None:
+        dweight[saved.padding_idx] = 0
+    return (dweight.to(dy.dtype),)
+
+
+def on_host(ids: Integer[Tensor | np.ndarray, "*batch"]) -> Integer[np.ndarray, "*batch"]:
+    """Ids where Python can look at them; from a GPU they have to be fetched."""
+    return ids.cpu().numpy() if isinstance(ids, Tensor) else ids

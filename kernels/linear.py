@@ -1,0 +1,39 @@
+"""Affine map, by torch: the twin of `minirembert/ops/linear.py`, which has the formulas.
+
+Matrix products are what vendors' libraries are best at; a product of our own would only be slower. In half precision they
+multiply the inputs as they are and add in float32. float32 stays float32: TF32 only where torch was asked for it
+(`torch.set_float32_matmul_precision`).
+
+Not here: a fused activation; see `activations.bias_gelu`.
+"""
+
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from kernels._launch import launcher
+from minirembert.ops.linear import LinearSaved
+
+
+@launcher
+def linear(
+    x: Float[Tensor, "*batch I"], weight: Float[Tensor, "O I"], bias: Float[Tensor, " O"] | None = None
+) -> tuple[Float[Tensor, "*batch O"], LinearSaved]:
+    """x W^T + b."""
+    # 1. one product over all rows
+    # 2. the bias, in the same call: it is added before the sum is rounded to half precision
+    y = F.linear(x.reshape(-1, x.shape[-1]), weight, bias)
+    return y.reshape(*x.shape[:-1], weight.shape[0]), LinearSaved(x, weight, bias is not None)
+
+
+@launcher
+def linear_backward(
+    dy: Float[Tensor, "*batch O"], saved: LinearSaved
+) -> tuple[Float[Tensor, "*batch I"], Float[Tensor, "O I"], Float[Tensor, " O"] | None]:
+    """dx, dweight, dbias (None where the forward pass had no bias)."""
+    x, weight, has_bias = saved
+    dy_rows = dy.reshape(-1, dy.shape[-1])
+    dx = (dy_rows @ weight).reshape(x.shape)
+    dweight = dy_rows.T @ x.reshape(-1, x.shape[-1])
+    dbias = dy_rows.sum(dim=0) if has_bias else None
+    return dx, dweight, dbias

@@ -1,0 +1,137 @@
+"""Losses, by torch: the twin of `minirembert/ops/losses.py`, which has the formulas.
+
+In half precision the logits are widened as they are read: losses come out in float32, gradients in the dtype of the
+logits. No step forward or backward waits for the GPU: which rows are labelled stays a mask, since picking them
+would ask how many there are. Only labels that lie on the GPU already must be fetched to be checked; NumPy arrays are looked
+at before they travel.
+
+The gradient dy of a loss may be a number as well as an array of shape (); what comes back is of the logits' kind.
+Not here: class weights, label smoothing, sums instead of means; logits that are too large to be stored.
+"""
+
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Integer
+from torch import Tensor
+
+from kernels._launch import launcher, statistics_dtype
+from kernels.embedding import on_host
+from minirembert.ops.losses import IGNORE_INDEX, CrossEntropySaved, PairSaved
+
+
+def cross_entropy(
+    logits: Float[Tensor, "N C"], labels: Integer[Tensor | np.ndarray, " N"], ignore_index: int = IGNORE_INDEX
+) -> tuple[Float[Tensor, ""], CrossEntropySaved]:
+    """Mean negative log-likelihood in nats. Raises IndexError for a label outside [0, C) that is not `ignore_index`."""
+    _check_labels(on_host(labels), logits.shape[-1], ignore_index)
+    return _cross_entropy(logits, labels, ignore_index)
+
+
+@launcher
+def _cross_entropy(
+    logits: Float[Tensor, "N C"], labels: Integer[Tensor, " N"], ignore_index: int
+) -> tuple[Float[Tensor, ""], CrossEntropySaved]:
+    labels = labels.to(logits.device)
+    labelled, column = _labelled(labels, ignore_index)
+    # 1. row maximum
+    m = logits.amax(dim=-1, keepdim=True).to(statistics_dtype(logits))
+    # 2. log of the sum of exponentials
+    p = (logits - m).exp_()
+    lse = m[:, 0] + p.sum(dim=-1).log_()
+    # 3. its distance to the label's logit, averaged over the labelled rows: 0 / 0 where there is none
+    losses = (lse - logits.gather(1, column)[:, 0]).masked_fill_(~labelled, 0)
+    loss = losses.sum() / labelled.sum()
+    return loss, CrossEntropySaved(logits, labels, ignore_index, lse)
+
+
+def cross_entropy_backward(dy: Float[Tensor, ""] | float, saved: CrossEntropySaved) -> tuple[Float[Tensor, "N C"]]:
+    """dlogits."""
+    return _cross_entropy_backward(saved.logits, saved, _number(dy))
+
+
+@launcher
+def _cross_entropy_backward(
+    logits: Float[Tensor, "N C"], saved: CrossEntropySaved, dy: Float[Tensor, ""] | float
+) -> tuple[Float[Tensor, "N C"]]:
+    labelled, column = _labelled(saved.labels, saved.ignore_index)
+    # 1. probabilities
+    dlogits = (logits - saved.lse[:, None]).exp_()
+    # 2. minus one at the label
+    dlogits.scatter_(1, column, dlogits.gather(1, column) - 1)
+    # 3. the mean; ignored rows get nothing
+    dlogits *= dy / labelled.sum(dtype=dlogits.dtype).clamp_(min=1)
+    dlogits.masked_fill_(~labelled[:, None], 0)
+    return (dlogits.to(logits.dtype),)
+
+
+def _labelled(labels: Tensor, ignore_index: int) -> tuple[Tensor, Tensor]:
+    """Which rows count; and the column of each row's label, 0 where there is none."""
+    labelled = labels != ignore_index
+    return labelled, labels.long().masked_fill(~labelled, 0)[:, None]
+
+
+def _check_labels(labels: Integer[np.ndarray, " N"], classes: int, ignore_index: int) -> None:
+    outside = (labels != ignore_index) & ((labels < 0) | (labels >= classes))
+    if outside.any():
+        row = int(np.argmax(outside))
+        raise IndexError(
+            f"Target {int(labels[row])} is out of bounds in row {row}: "
+            f"labels are 0 to {classes - 1}, or {ignore_index} to be ignored"
+        )
+
+
+@launcher
+def mse(x: Float[Tensor, "*shape"], target: Float[Tensor, "*shape"]) -> tuple[Float[Tensor, ""], PairSaved]:
+    """Mean squared error. Raises ValueError unless both have the same shape."""
+    _same_shape("mse", x, target)
+    difference = _widened(x) - target
+    return (difference * difference).mean(), PairSaved(x, target)
+
+
+def mse_backward(dy: Float[Tensor, ""] | float, saved: PairSaved) -> tuple[Float[Tensor, "*shape"]]:
+    """dx."""
+    return _mse_backward(saved.x, saved, _number(dy))
+
+
+@launcher
+def _mse_backward(
+    x: Float[Tensor, "*shape"], saved: PairSaved, dy: Float[Tensor, ""] | float
+) -> tuple[Float[Tensor, "*shape"]]:
+    return (((_widened(x) - saved.target) * (2 * dy / x.numel())).to(x.dtype),)
+
+
+@launcher
+def bce_with_logits(x: Float[Tensor, "*shape"], target: Float[Tensor, "*shape"]) -> tuple[Float[Tensor, ""], PairSaved]:
+    """Mean binary cross-entropy of the probabilities sigmoid(x). Raises ValueError unless the shapes are equal."""
+    _same_shape("bce_with_logits", x, target)
+    wide = _widened(x)
+    return (torch.logaddexp(wide, wide.new_zeros(())) - target * wide).mean(), PairSaved(x, target)
+
+
+def bce_with_logits_backward(dy: Float[Tensor, ""] | float, saved: PairSaved) -> tuple[Float[Tensor, "*shape"]]:
+    """dx."""
+    return _bce_with_logits_backward(saved.x, saved, _number(dy))
+
+
+@launcher
+def _bce_with_logits_backward(
+    x: Float[Tensor, "*shape"], saved: PairSaved, dy: Float[Tensor, ""] | float
+) -> tuple[Float[Tensor, "*shape"]]:
+    probability = _widened(x).sigmoid()
+    return (((probability - saved.target) * (dy / x.numel())).to(x.dtype),)
+
+
+def _same_shape(op: str, x: Tensor, target: Tensor) -> None:
+    if x.shape != target.shape:
+        raise ValueError(f"{op}: predictions have shape {tuple(x.shape)}, targets {tuple(target.shape)}")
+
+
+def _widened(x: Tensor) -> Tensor:
+    return x.to(statistics_dtype(x))
+
+
+def _number(dy: Any) -> Tensor | float:
+    """dy ready to multiply with: a tensor stays on its device, anything else of one number becomes a float."""
+    return dy if isinstance(dy, Tensor) else float(dy)

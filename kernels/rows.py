@@ -1,0 +1,94 @@
+"""Moving, picking and adding, by torch: the twin of `minirembert/ops/rows.py`, which has the formulas.
+
+A kernel could do nothing here that torch's own indexing and copying does not do as fast.
+
+Not here: `index_add_`, the obvious backward half of `select_rows`; `embedding.py` says why.
+"""
+
+import math
+
+import numpy as np
+from jaxtyping import Float, Integer
+from torch import Tensor, contiguous_format
+
+from kernels._launch import launcher
+from kernels.embedding import embedding_backward, on_host
+from minirembert.ops.embedding import EmbeddingSaved, check_ids
+from minirembert.ops.rows import AddSaved, ReshapeSaved, ScaleSaved, SelectFeatureSaved, SelectRowsSaved
+
+
+@launcher
+def add(a: Float[Tensor, "..."], b: Float[Tensor, "..."]) -> tuple[Float[Tensor, "..."], AddSaved]:
+    """a + b, broadcast against each other."""
+    return a + b, AddSaved(tuple(a.shape), tuple(b.shape))
+
+
+@launcher
+def add_backward(dy: Float[Tensor, "..."], saved: AddSaved) -> tuple[Float[Tensor, "..."], Float[Tensor, "..."]]:
+    """da, db."""
+    return _sum_to(dy, saved.a_shape), _sum_to(dy, saved.b_shape)
+
+
+def _sum_to(dy: Tensor, shape: tuple[int, ...]) -> Tensor:
+    return dy.clone(memory_format=contiguous_format) if dy.shape == shape else dy.sum_to_size(shape)
+
+
+@launcher
+def scale(x: Float[Tensor, "*shape"], factor: float) -> tuple[Float[Tensor, "*shape"], ScaleSaved]:
+    """factor x."""
+    return x * factor, ScaleSaved(factor)
+
+
+@launcher
+def scale_backward(dy: Float[Tensor, "*shape"], saved: ScaleSaved) -> tuple[Float[Tensor, "*shape"]]:
+    """dx."""
+    return (dy * saved.factor,)
+
+
+@launcher
+def reshape(x: Float[Tensor, "..."], shape: tuple[int, ...]) -> tuple[Float[Tensor, "..."], ReshapeSaved]:
+    """The same numbers in `shape`."""
+    return x.reshape(shape), ReshapeSaved(tuple(x.shape))
+
+
+@launcher
+def reshape_backward(dy: Float[Tensor, "..."], saved: ReshapeSaved) -> tuple[Float[Tensor, "..."]]:
+    """dx."""
+    return (dy.clone(memory_format=contiguous_format).reshape(saved.x_shape),)
+
+
+def select_rows(
+    x: Float[Tensor, "*batch H"], rows: Integer[Tensor | np.ndarray, " N"]
+) -> tuple[Float[Tensor, "N H"], SelectRowsSaved]:
+    """Rows of x, counted through its flattened leading axes. Raises IndexError for a row that x does not have."""
+    check_ids(on_host(rows), math.prod(x.shape[:-1]), "rows")
+    return _select_rows(x, rows)
+
+
+@launcher
+def _select_rows(
+    x: Float[Tensor, "*batch H"], rows: Integer[Tensor, " N"]
+) -> tuple[Float[Tensor, "N H"], SelectRowsSaved]:
+    rows = rows.to(x.device)
+    return x.reshape(-1, x.shape[-1])[rows.long()], SelectRowsSaved(rows, tuple(x.shape))
+
+
+@launcher
+def select_rows_backward(dy: Float[Tensor, "N H"], saved: SelectRowsSaved) -> tuple[Float[Tensor, "*batch H"]]:
+    """dx: an embedding lookup whose table is x."""
+    (dx,) = embedding_backward(dy, EmbeddingSaved(saved.rows, math.prod(saved.x_shape[:-1]), None))
+    return (dx.reshape(saved.x_shape),)
+
+
+@launcher
+def select_feature(x: Float[Tensor, "*batch C"], feature: int) -> tuple[Float[Tensor, "*batch"], SelectFeatureSaved]:
+    """x[..., feature]."""
+    return x[..., feature].clone(memory_format=contiguous_format), SelectFeatureSaved(feature, x.shape[-1])
+
+
+@launcher
+def select_feature_backward(dy: Float[Tensor, "*batch"], saved: SelectFeatureSaved) -> tuple[Float[Tensor, "*batch C"]]:
+    """dx."""
+    dx = dy.new_zeros((*dy.shape, saved.width))
+    dx[..., saved.feature] = dy
+    return (dx,)
