@@ -3,16 +3,18 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+OLD := .venv-triton36
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 # One BLAS thread for each of pytest's two workers; more would fight over the cores.
 PYTEST := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
-.PHONY: help tour test lint test-heavy format clean
+.PHONY: help tour test lint test-heavy test-triton36 format clean
 
 help:
 	@echo "make tour        five minutes through everything; ends in tour/index.html"
 	@echo "make test        lint, types and tests (about two minutes after installation)"
 	@echo "make test-heavy  the same tests on many more random cases"
+	@echo "make test-triton36  compiles the kernels with triton 3.6, in an environment of its own"
 	@echo "make format      lay out the code"
 	@echo "make clean       remove the environment and the tour"
 
@@ -25,6 +27,9 @@ test: lint
 test-heavy: $(VENV)/test.installed
 	$(PYTEST) --hypothesis-profile search
 
+test-triton36: $(OLD)/test.installed
+	OMP_NUM_THREADS=1 $(OLD)/bin/python -m pytest tests/test_compilation.py
+
 lint: $(VENV)/test.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -35,7 +40,7 @@ format: $(VENV)/test.installed
 	$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf $(VENV) tour
+	rm -rf $(VENV) $(OLD) tour
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "minirembert needs Python 3.11 or newer, and $(PYTHON) is " + sys.version.split()[0] + ": make PYTHON=...")'
@@ -48,3 +53,11 @@ $(VENV)/core.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
 $(VENV)/test.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(PIP_INSTALL) -e '.[test]'
 	touch $@ $(VENV)/core.installed
+
+# torch names the one triton it wants, so the old one is put in its place afterwards, without asking for torch's opinion; and
+# with it a NumPy that its interpreter can live with.
+$(OLD)/test.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(OLD) || (rm -rf $(OLD); false)
+	$(OLD)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
+	$(OLD)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps triton==3.6.0 'numpy<2.4'
+	touch $@

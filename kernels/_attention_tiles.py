@@ -16,7 +16,7 @@ import triton
 import triton.language as tl
 
 from kernels._launch import dot
-from kernels.random import keep_tile
+from kernels.random import keep_each, keep_fours
 
 LOG2E = tl.constexpr(math.log2(math.e))
 LN2 = tl.constexpr(math.log(2))
@@ -136,8 +136,11 @@ def scores(
     else:
         s = s * (D**-0.5 * LOG2E)
     if BIAS is not None:
-        address = bias_ptr + query.to(tl.int64) * bias_query + key.to(tl.int64) * bias_key
-        bias = tl.load(address, mask=(query < S) & (key < T), other=0)
+        if bias_query is None:  # one row for all queries
+            bias = tl.load(bias_ptr + key.to(tl.int64) * bias_key, mask=key < T, other=0)
+        else:
+            address = bias_ptr + query.to(tl.int64) * bias_query + key.to(tl.int64) * bias_key
+            bias = tl.load(address, mask=(query < S) & (key < T), other=0)
         if BIAS == "added":
             s = s + tl.maximum(bias.to(ACC), LOWEST)
         else:
@@ -177,7 +180,15 @@ def probabilities(s, lse, lse_rest, BIAS: tl.constexpr, LOWEST: tl.constexpr):
 
 
 @triton.jit
-def keep(seed, draws, query, first_key, T, DROP_PROB: tl.constexpr, FACTOR: tl.constexpr, FOURS: tl.constexpr, BLOCK_K: tl.constexpr):  # fmt: skip
-    # What dropout multiplies the probabilities of these queries (queries, 1) by, for BLOCK_K keys.
+def keep(
+    seed, draws, query, first_key, T,
+    DROP_PROB: tl.constexpr, FACTOR: tl.constexpr, FOURS: tl.constexpr, BLOCK_K: tl.constexpr,
+):  # fmt: skip
+    # What dropout multiplies the probabilities of these queries, (queries, 1), by, for BLOCK_K keys. FOURS: T is a multiple
+    # of 4, so that four probabilities share a counter, and 32 bits do for it.
     first = draws + query.to(tl.int64) * T + first_key
-    return keep_tile(seed, first, DROP_PROB, FACTOR, BLOCK_K, FOURS)
+    if FOURS:
+        counter = (first >> 2).to(tl.uint32) + tl.arange(0, BLOCK_K // 4)[None, :].to(tl.uint32)
+        return keep_fours(seed, counter, DROP_PROB, FACTOR)
+    else:
+        return keep_each(seed, first + tl.arange(0, BLOCK_K)[None, :], DROP_PROB, FACTOR)

@@ -24,24 +24,29 @@ ROWS, COLUMNS = 64, 64
 
 
 @triton.jit
-def column_sums_kernel(parts_ptr, sums_ptr, parts, width, ROWS: tl.constexpr, BLOCK: tl.constexpr):
-    # One program owns BLOCK columns.
+def column_sums_kernel(parts_ptr, first_ptr, last_ptr, parts, width, ROWS: tl.constexpr, BLOCK: tl.constexpr):
+    # One program owns BLOCK columns of the first sum or of the last.
+    which, sums = tl.program_id(1), tl.num_programs(1)
     column = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)[None, :]
     total = tl.zeros([ROWS, BLOCK], parts_ptr.dtype.element_ty)
-    for first in range(0, parts, ROWS):
-        part = first + tl.arange(0, ROWS)[:, None]
+    for first_part in range(0, parts, ROWS):
+        part = first_part + tl.arange(0, ROWS)[:, None]
         inside = (part < parts) & (column < width)
-        total += tl.load(parts_ptr + part * width + column, mask=inside, other=0)
-    sums = tl.sum(total, axis=0, keep_dims=True)
-    tl.store(sums_ptr + column, sums.to(sums_ptr.dtype.element_ty), mask=column < width)
+        total += tl.load(parts_ptr + (part * sums + which) * width + column, mask=inside, other=0)
+    found = tl.sum(total, axis=0, keep_dims=True).to(first_ptr.dtype.element_ty)
+    if which == 0:
+        tl.store(first_ptr + column, found, mask=column < width)
+    else:
+        tl.store(last_ptr + column, found, mask=column < width)
 
 
-def column_sums(parts: Float[Tensor, "P C"], dtype: torch.dtype) -> Float[Tensor, " C"]:
-    """The sum over the first axis, in `dtype`."""
-    rows, width = parts.shape
-    sums = torch.empty(width, dtype=dtype, device=parts.device)
-    column_sums_kernel[(triton.cdiv(width, COLUMNS),)](parts, sums, rows, width, ROWS=ROWS, BLOCK=COLUMNS)
-    return sums
+def column_sums(parts: Float[Tensor, "P sums C"], dtype: torch.dtype) -> list[Float[Tensor, " C"]]:
+    """One or two sums over the first axis in `dtype`, each in an array of its own, by one launch."""
+    count, sums, width = parts.shape
+    found = [torch.empty(width, dtype=dtype, device=parts.device) for _ in range(sums)]
+    grid = (triton.cdiv(width, COLUMNS), sums)
+    column_sums_kernel[grid](parts, found[0], found[-1], count, width, ROWS=ROWS, BLOCK=COLUMNS)
+    return found
 
 
 def parts_for(tiles: int) -> int:

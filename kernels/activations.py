@@ -8,11 +8,11 @@ Most of them let x through a gate, f(x) = x g(x) and f'(x) = g(x) + x g'(x), wit
     sigmoid(x) = 1 / (1 + e^-x)        sigmoid'(x) = sigmoid(x) (1 - sigmoid(x))        tanh(x) = 2 sigmoid(2 x) - 1
 
 Written with t = e^-|x|, which lies between 0 and 1, none of these overflows. tanh is known to the last place of 1, not of
-itself: below 1e-7 in float32 nothing of x is left. Where NumPy approximates erf, here is `tl.erf`, exact to the last place.
+itself: below 1e-7 in float32 nothing of x is left. Where our NumPy approximates erf, `tl.erf` asks the GPU's own library.
 
 `bias_gelu` works on tiles, since it must know the column of each number; its backward sums what it has seen of each column
-for dbias, in two stages (`_column_sums.py`). 2 numbers travel forward and 3 backward for each element of x, where a bias
-of its own would add 2 and 3.
+for dbias, in two stages (`_column_sums.py`). For each element of x 2 numbers travel forward and 3 backward; adding the bias
+in a trip of its own would cost 2 more forward, and summing its gradient 1 more backward.
 
 Not here: gated units, parametric activations, second derivatives; GELU at the end of the matrix product before it.
 """
@@ -267,12 +267,13 @@ def bias_gelu_backward(
     rows, width = rows_x.shape
     tile = bias_tile(width, block or BLOCK)
     grid = (parts_for(triton.cdiv(rows, tile["ROWS"])), triton.cdiv(width, tile["BLOCK"]))
-    parts = torch.empty((grid[0], width), dtype=statistics_dtype(x), device=x.device)
+    parts = torch.empty((grid[0], 1, width), dtype=statistics_dtype(x), device=x.device)
     bias_gelu_backward_kernel[grid](
         rows_dy, rows_x, bias.contiguous(), dx, parts, rows, width, rows_dy.stride(0), rows_x.stride(0),
         **tile, ACC=accumulator(x),
     )  # fmt: skip
-    return dx, column_sums(parts, bias.dtype)
+    (dbias,) = column_sums(parts, bias.dtype)
+    return dx, dbias
 
 
 def bias_tile(width: int, numbers: int) -> dict[str, int]:

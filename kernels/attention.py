@@ -18,7 +18,6 @@ Not here: what a tile is made of (`_attention_tiles.py`), projections, a gradien
 
 from typing import Any
 
-import numpy as np
 import torch
 import triton
 import triton.language as tl
@@ -40,7 +39,7 @@ from kernels._attention_tiles import (
     scores,
     store_rows,
 )
-from kernels._launch import accumulator, dot, input_precision, launcher, statistics_dtype
+from kernels._launch import INTERPRETED, accumulator, dot, input_precision, launcher, statistics_dtype
 from kernels.random import dropout_factor
 from minirembert.ops.attention import AttentionPackedSaved, AttentionSaved, check_cu_seqlens, check_key_lengths
 from minirembert.ops.random import check_drop_prob
@@ -57,7 +56,7 @@ def attention_kernel(
 ):  # fmt: skip
     # One program owns BLOCK_Q queries of one head of one sequence.
     block, head, b = my_tile(blocks, heads)
-    batch, S, T, query0, key0, row0 = my_sequence(b, head, heads, S, T, tokens, cu_seqlens_ptr)
+    batch, S, T, query0, _, row0 = my_sequence(b, head, heads, S, T, tokens, cu_seqlens_ptr)
     first_query = block * BLOCK_Q
     if first_query >= S:
         return
@@ -263,7 +262,7 @@ def attention_backward_queries_kernel(
 
 
 @triton.jit
-def attention_backward_one_tile_kernel(
+def attention_backward_head_kernel(
     q_ptr, k_ptr, v_ptr, y_ptr, dy_ptr, lse_ptr, lse_rest_ptr, dq_ptr, dk_ptr, dv_ptr,
     bias_ptr, key_lengths_ptr, cu_seqlens_ptr, firsts_ptr,
     S, T, heads, tokens, q_batch, q_row, k_batch, k_row, v_batch, v_row, dy_batch, dy_row,
@@ -272,47 +271,52 @@ def attention_backward_one_tile_kernel(
     FACTOR: tl.constexpr, FOURS: tl.constexpr, ACC: tl.constexpr, LOWEST: tl.constexpr, PRECISION: tl.constexpr,
     BLOCK_Q: tl.constexpr, BLOCK_K: tl.constexpr,
 ):  # fmt: skip
-    # One program owns one head of one sequence.
+    # One program owns one head of one sequence, whose queries are one block.
     _, head, b = my_tile(1, heads)
     batch, S, T, query0, key0, row0 = my_sequence(b, head, heads, S, T, tokens, cu_seqlens_ptr)
     length = my_length(b, T, key_lengths_ptr)
     draws = my_draws(b, head, heads, S, T, firsts_ptr)
+    k_ptr += batch * k_batch + head * D
+    v_ptr += batch * v_batch + head * D
     if BIAS is not None:
         bias_ptr += b * bias_batch + head * bias_head
     width = heads * D
     query = tl.arange(0, BLOCK_Q)
-    key = tl.arange(0, BLOCK_K)
-    # 1. delta
+    q = load_rows(q_ptr + batch * q_batch + head * D, query, S, q_row, D, HEAD, True)
     dy = load_rows(dy_ptr + batch * dy_batch + head * D, query, S, dy_row, D, HEAD, True)
     y = load_rows(y_ptr + query0 * width + head * D, query, S, width, D, HEAD, True)
-    delta = tl.sum(dy.to(ACC) * y.to(ACC), axis=1)
-    # 2. probabilities again
-    q = load_rows(q_ptr + batch * q_batch + head * D, query, S, q_row, D, HEAD, True)
-    k = load_rows(k_ptr + batch * k_batch + head * D, key, T, k_row, D, HEAD, True)
-    s = scores(
-        q, k, query[:, None], key[None, :], S, T, length, bias_ptr, bias_query, bias_key,
-        D, CAUSAL, BIAS, True, ACC, LOWEST, PRECISION,
-    )  # fmt: skip
     lse = tl.load(lse_ptr + row0 + query, mask=query < S, other=0)
     lse_rest = tl.load(lse_rest_ptr + row0 + query, mask=query < S, other=0)
-    p = probabilities(s, lse[:, None], lse_rest[:, None], BIAS, LOWEST)
-    # 3. dV, through the probabilities that dropout kept; and dP
-    v = load_rows(v_ptr + batch * v_batch + head * D, key, T, v_row, D, HEAD, True)
-    dp = dot(dy, tl.trans(v), tl.zeros([BLOCK_Q, BLOCK_K], ACC), PRECISION)
-    kept = p
-    if DROP_PROB > 0:
-        factor = keep(seed, draws, query[:, None], 0, T, DROP_PROB, FACTOR, FOURS, BLOCK_K)
-        kept = p * factor
-        dp = dp * factor
-    dv = dot(tl.trans(kept.to(dy.dtype)), dy, tl.zeros([BLOCK_K, HEAD], ACC), PRECISION)
-    store_rows(dv_ptr + key0 * width + head * D, dv, key, T, width, D, HEAD)
-    # 4. through the softmax; the scale waits for the end
-    ds = (p * (dp - delta[:, None])).to(q.dtype)
-    # 5. dQ and dK
-    dq = dot(ds, k, tl.zeros([BLOCK_Q, HEAD], ACC), PRECISION)
+    # 1. delta
+    delta = tl.sum(dy.to(ACC) * y.to(ACC), axis=1)
+
+    dq = tl.zeros([BLOCK_Q, HEAD], ACC)
+    for first_key in tl.range(0, T, BLOCK_K):
+        key = first_key + tl.arange(0, BLOCK_K)
+        k = load_rows(k_ptr, key, T, k_row, D, HEAD, True)
+        v = load_rows(v_ptr, key, T, v_row, D, HEAD, True)
+        # 2. probabilities again
+        s = scores(
+            q, k, query[:, None], key[None, :], S, T, length, bias_ptr, bias_query, bias_key,
+            D, CAUSAL, BIAS, True, ACC, LOWEST, PRECISION,
+        )  # fmt: skip
+        p = probabilities(s, lse[:, None], lse_rest[:, None], BIAS, LOWEST)
+        # 3. dV, through the probabilities that dropout kept; and dP
+        dp = dot(dy, tl.trans(v), tl.zeros([BLOCK_Q, BLOCK_K], ACC), PRECISION)
+        kept = p
+        if DROP_PROB > 0:
+            factor = keep(seed, draws, query[:, None], first_key, T, DROP_PROB, FACTOR, FOURS, BLOCK_K)
+            kept = p * factor
+            dp = dp * factor
+        dv = dot(tl.trans(kept.to(dy.dtype)), dy, tl.zeros([BLOCK_K, HEAD], ACC), PRECISION)
+        store_rows(dv_ptr + key0 * width + head * D, dv, key, T, width, D, HEAD)
+        # 4. through the softmax; the scale waits for the end
+        ds = (p * (dp - delta[:, None])).to(q.dtype)
+        # 5. dQ and dK
+        dq = dot(ds, k, dq, PRECISION)
+        dk = dot(tl.trans(ds), q, tl.zeros([BLOCK_K, HEAD], ACC), PRECISION)
+        store_rows(dk_ptr + key0 * width + head * D, dk * D**-0.5, key, T, width, D, HEAD)
     store_rows(dq_ptr + query0 * width + head * D, dq * D**-0.5, query, S, width, D, HEAD)
-    dk = dot(tl.trans(ds), q, tl.zeros([BLOCK_K, HEAD], ACC), PRECISION)
-    store_rows(dk_ptr + key0 * width + head * D, dk * D**-0.5, key, T, width, D, HEAD)
 
 
 @triton.jit
@@ -438,7 +442,7 @@ def attention_probabilities(
     q, k = _dense(q), _dense(k)
     problem = _problem(q, k, num_heads, bias, key_lengths, None, causal, drop_prob, seed)
     p = torch.empty((*saved.lse.shape, k.shape[1]), dtype=q.dtype, device=q.device)
-    tile = backward_tile("queries", problem, q.dtype, block)
+    tile = choose_tile("queries", problem, q.dtype, block)
     blocks = triton.cdiv(problem["S"], tile["BLOCK_Q"])
     attention_probabilities_kernel[(blocks * num_heads * len(q),)](
         q, k, saved.lse, saved.lse_rest, p, blocks=blocks, **_strides(q=q, k=k), **problem, **tile
@@ -465,13 +469,15 @@ def _problem(
         T = S
         if drop_prob:
             firsts = num_heads * (lengths.square().cumsum(0) - lengths.square())
-    kind, strides = None, (0, 0, 0, 0)
+    kind, strides = None, (None,) * 4
     if bias is not None:
         kind = "boolean" if bias.dtype == torch.bool else "added"
         if bias.dtype == torch.float64:
             bias = bias.to(statistics_dtype(q))  # what does not fit becomes -inf
         bias = bias.expand(batch, num_heads, S, T)
         strides = bias.stride()
+        if strides[2] == 0:
+            strides = (*strides[:2], None, strides[3])  # one row for all queries
     D = q.shape[-1] // num_heads
     return {
         "bias_ptr": bias,
@@ -508,10 +514,13 @@ def _forward(q: Tensor, k: Tensor, v: Tensor, problem: dict[str, Any], block: tu
     shape = (len(q), heads, q.shape[1]) if q.ndim == 3 else (heads, len(q))
     lse, lse_rest = (torch.empty(shape, dtype=statistics_dtype(q), device=q.device) for _ in range(2))
     q, k, v = (_dense(x) for x in (q, k, v))
-    tile = forward_tile(problem, q.dtype, block)
+    tile = choose_tile("one tile", problem, q.dtype, block)
+    one_tile = problem["T"] <= tile["BLOCK_K"]
+    if not one_tile:
+        tile = choose_tile("forward", problem, q.dtype, block)
     blocks = triton.cdiv(problem["S"], tile["BLOCK_Q"])
     attention_kernel[(blocks * heads * _sequences(problem, q),)](
-        q, k, v, y, lse, lse_rest, blocks=blocks, **_strides(q=q, k=k, v=v), **problem, **tile
+        q, k, v, y, lse, lse_rest, blocks=blocks, **_strides(q=q, k=k, v=v), **problem, **tile, ONE_TILE=one_tile
     )
     return y, lse, lse_rest
 
@@ -525,24 +534,24 @@ def _backward(dy: Tensor, saved: Any, problem: dict[str, Any], block: tuple[int,
     S, T, heads = problem["S"], problem["T"], problem["heads"]
     pairs = heads * _sequences(problem, q)
 
-    tile = backward_tile("one tile", problem, q.dtype, block)
-    if S <= tile["BLOCK_Q"] and T <= tile["BLOCK_K"]:
-        attention_backward_one_tile_kernel[(pairs,)](
+    tile = choose_tile("head", problem, q.dtype, block)
+    if max(S, T) <= tile["BLOCK_Q"]:
+        attention_backward_head_kernel[(pairs,)](
             q, k, v, y, dy, lse, lse_rest, dq, dk, dv, **strides, **problem, **tile
-        )
+        )  # fmt: skip
         return dq, dk, dv
 
     delta = torch.empty_like(lse)
-    tile = backward_tile("queries", problem, q.dtype, block)
+    tile = choose_tile("queries", problem, q.dtype, block)
     blocks = triton.cdiv(S, tile["BLOCK_Q"])
     attention_delta_kernel[(blocks * pairs,)](
-        dy, y, delta, problem["cu_seqlens_ptr"], blocks, S, heads, problem["tokens"], *_strides(dy=dy).values(),
+        dy, y, delta, problem["cu_seqlens_ptr"], blocks, S, heads, problem["tokens"], dy.stride(0), dy.stride(-2),
         problem["D"], problem["HEAD"], problem["ACC"], tile["BLOCK_Q"],
     )  # fmt: skip
     attention_backward_queries_kernel[(blocks * pairs,)](
         q, k, v, dy, lse, lse_rest, delta, dq, blocks=blocks, **strides, **problem, **tile
     )
-    tile = backward_tile("keys", problem, q.dtype, block)
+    tile = choose_tile("keys", problem, q.dtype, block)
     blocks = triton.cdiv(T, tile["BLOCK_K"])
     attention_backward_keys_kernel[(blocks * pairs,)](
         q, k, v, dy, lse, lse_rest, delta, dk, dv, blocks=blocks, **strides, **problem, **tile
@@ -560,11 +569,48 @@ def _strides(**arrays: Tensor) -> dict[str, int]:
     return {f"{name}_{axis}": x.stride(i) for name, x in arrays.items() for axis, i in (("batch", 0), ("row", -2))}
 
 
-def forward_tile(problem: dict[str, Any], dtype: torch.dtype, block: tuple[int, int] | None) -> dict[str, Any]:
-    BLOCK_Q, BLOCK_K = block or (128, 64)
-    return {"BLOCK_Q": BLOCK_Q, "BLOCK_K": BLOCK_K, "ONE_TILE": problem["T"] <= BLOCK_K, "num_warps": 4, "num_stages": 3}
+# How many queries and keys make a tile, by how many warps, in how many stages of loading ahead. A tile is as large as the
+# registers of its program allow: a larger one reads less, one that does not fit goes back and forth to memory.
+# "one tile": forward over at most so many keys; "head": backward where queries and keys are at most so many queries.
+# Tensor cores take float16 and bfloat16; exact products of float32 and float64 hold all their factors in registers.
+TILES = {
+    ("half", 64): {
+        "one tile": (128, 128, 8, 1), "forward": (128, 64, 8, 3),
+        "head": (128, 64, 8, 1), "queries": (128, 64, 8, 2), "keys": (64, 128, 8, 2),
+    },
+    ("half", 128): {
+        "one tile": (64, 64, 8, 1), "forward": (128, 64, 8, 2),
+        "head": (64, 32, 8, 1), "queries": (64, 32, 8, 2), "keys": (32, 64, 8, 2),
+    },
+    ("single", 64): {
+        "one tile": (32, 32, 4, 1), "forward": (64, 32, 8, 2),
+        "head": (32, 32, 8, 1), "queries": (32, 32, 4, 2), "keys": (32, 32, 4, 2),
+    },
+    ("single", 128): dict.fromkeys(("one tile", "forward", "head", "queries", "keys"), (16, 16, 4, 2)),
+    ("double", 64): dict.fromkeys(("one tile", "forward", "head", "queries", "keys"), (16, 16, 4, 1)),
+    ("double", 128): dict.fromkeys(("one tile", "forward", "head", "queries", "keys"), (16, 16, 4, 1)),
+}  # fmt: skip
+# The same where dropout, or a bias for every pair of query and key, wants registers too.
+SMALL_TILES = {
+    ("half", 64): {
+        "one tile": (64, 128, 8, 1),
+        "head": (128, 32, 8, 1), "queries": (128, 32, 8, 2), "keys": (32, 128, 8, 2),
+    },
+    ("half", 128): {"forward": (64, 64, 8, 2)},
+}  # fmt: skip
 
 
-def backward_tile(kernel: str, problem: dict[str, Any], dtype: torch.dtype, block: tuple[int, int] | None) -> dict[str, Any]:
-    BLOCK_Q, BLOCK_K = block or (64, 64)
-    return {"BLOCK_Q": BLOCK_Q, "BLOCK_K": BLOCK_K, "num_warps": 4, "num_stages": 3}
+def choose_tile(
+    kernel: str, problem: dict[str, Any], dtype: torch.dtype, block: tuple[int, int] | None
+) -> dict[str, int]:
+    """The tile of one of the kernels; `block` overrules its size."""
+    kind = {2: "half", 4: "single", 8: "double"}[dtype.itemsize], max(64, problem["HEAD"])
+    queries, keys, warps, stages = TILES[kind][kernel]
+    if problem["DROP_PROB"] or problem["bias_query"] is not None:
+        queries, keys, warps, stages = SMALL_TILES.get(kind, {}).get(kernel, (queries, keys, warps, stages))
+    queries = min(queries, max(16, triton.next_power_of_2(problem["S"])))
+    keys = min(keys, max(16, triton.next_power_of_2(problem["T"])))
+    queries, keys = block or (queries, keys)
+    if not INTERPRETED and triton.runtime.driver.active.get_current_target().backend == "hip":
+        warps = max(4, warps // 2)  # a warp of AMD's has 64 lanes
+    return {"BLOCK_Q": queries, "BLOCK_K": keys, "num_warps": warps, "num_stages": stages}

@@ -25,25 +25,29 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 from unittest import mock
 
 os.environ["TRITON_INTERPRET"] = "0"  # before any kernel is defined: here they are compiled
 
-import torch  # noqa: E402
-import triton  # noqa: E402
-from tqdm import tqdm  # noqa: E402
-from triton.backends.compiler import GPUTarget  # noqa: E402
-from triton.compiler.errors import TritonError  # noqa: E402
-from triton.runtime.jit import JITFunction  # noqa: E402
+import torch
+import triton
+from tqdm import tqdm
+from triton.backends.compiler import GPUTarget
+from triton.compiler.errors import TritonError
+from triton.runtime.jit import JITFunction
 
-from kernels import _launch  # noqa: E402
-from kernels.table import OPS  # noqa: E402
+from kernels import _launch
+from kernels.optimizer import AdamW
+from kernels.table import OPS
 
 if _launch.INTERPRETED:
-    raise ImportError("kernels.inspect compiles kernels, and here they are interpreted already: give it its own process")
+    raise ImportError(
+        "kernels.inspect compiles kernels, and here they are interpreted already: give it its own process"
+    )
 
 
 class Chip(NamedTuple):
@@ -51,53 +55,36 @@ class Chip(NamedTuple):
     target: GPUTarget
     shared: int  # bytes of shared memory that one block may have
     matrix: str  # the instruction that multiplies matrices
-    copies: str | None  # the instruction that copies to shared memory while others run
+    copies: bool  # whether Triton copies to shared memory asynchronously
 
 
-# Shared memory per block: CUDA C++ Programming Guide, table "Technical Specifications per Compute Capability" (163 and
-# 227 KB); "AMD Instinct MI300" CDNA3 Instruction Set Architecture, section 2.2 (LDS, 64 KB).
+# Shared memory of a block: CUDA Programming Guide, appendix "Compute Capabilities" (163 and 227 KB); ROCm documentation,
+# "AMD GPU specifications" (64 KiB of LDS).
 CHIPS = {
-    "sm_80": Chip("A100", GPUTarget("cuda", 80, 32), 163 * 1024, "mma.sync", "cp.async"),
-    "sm_90": Chip("H100, H200", GPUTarget("cuda", 90, 32), 227 * 1024, "wgmma", "cp.async"),
-    "gfx942": Chip("MI300", GPUTarget("hip", "gfx942", 64), 64 * 1024, "mfma", None),
+    "sm_80": Chip("A100", GPUTarget("cuda", 80, 32), 163 * 1024, "mma.sync", True),
+    "sm_90": Chip("H100, H200", GPUTarget("cuda", 90, 32), 227 * 1024, "wgmma", True),
+    "gfx942": Chip("MI300", GPUTarget("hip", "gfx942", 64), 64 * 1024, "mfma", False),
 }
 
 
 # --- what is run ------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Workload:
-    """An op on arrays of these shapes, forward and backward."""
+class Workload(NamedTuple):
+    """Something the model does, at one size. It runs on the CPU, where arrays that nobody touches take no memory."""
 
-    op: str
-    note: str
-    dtype: torch.dtype
-    shapes: tuple[tuple[int, ...], ...]
-    settings: dict[str, Any] = field(default_factory=dict)
-
-    def run(self) -> None:
-        """On the CPU, where arrays that nobody touches take no memory."""
-        y, saved = OPS[self.op].forward(*(torch.empty(shape, dtype=self.dtype) for shape in self.shapes), **self.settings)
-        backward = OPS[self.op].backward
-        if backward is not None:
-            backward(torch.empty_like(y), saved)
-
-    @property
-    def case(self) -> str:
-        return f"{DTYPE_NAMES[self.dtype]}, {self.note}"
-
-
-DTYPE_NAMES = {torch.bfloat16: "bf16", torch.float16: "fp16", torch.float32: "fp32", torch.float64: "fp64"}
+    case: str
+    run: Callable[[], None]
 
 
 def workloads() -> list[Workload]:
     """RemBERT at 8192 tokens: 1152 wide, 4608 in the feed-forward, 1664 in the output embedding, 18 heads of 64."""
-    both, half = (torch.bfloat16, torch.float32), (torch.bfloat16,)
+    half, both = (torch.bfloat16,), (torch.bfloat16, torch.float32)
     found = []
 
     def add(op: str, note: str, dtypes: Sequence[torch.dtype], *shapes: tuple[int, ...], **settings: Any) -> None:
-        found.extend(Workload(op, note, dtype, shapes, settings) for dtype in dtypes)
+        for dtype in dtypes:
+            found.append(Workload(f"{op}, {DTYPE_NAMES[dtype]}, {note}", partial(_run_op, op, dtype, shapes, settings)))
 
     add("softmax", "rows of 512", both, (16, 18, 512, 512))
     add("softmax", "rows of 250300", half, (1024, 250300))
@@ -107,20 +94,38 @@ def workloads() -> list[Workload]:
     add("gelu", "1664 wide", half, (8192, 1664))
     add("tanh", "1152 wide", half, (16, 1152))
     add("dropout", "1152 wide", both, (8192, 1152), drop_prob=0.1, seed=2026)
+    for dtype in both:
+        note = f"adamw, {DTYPE_NAMES[dtype]}, 4608 x 1152"
+        found.append(Workload(note, partial(_run_adamw, dtype, (4608, 1152))))
 
-    long, short, packed = (16, 512, 1152), (64, 128, 1152), (8192, 1152)
-    lengths = lambda sequences, tokens: {"key_lengths": torch.full((sequences,), tokens, dtype=torch.int32)}  # noqa: E731
-    dropout = {"drop_prob": 0.1, "seed": 2026}
-    add("attention", "16 x 512", both, long, long, long, num_heads=18)
-    add("attention", "16 x 512, lengths", half, long, long, long, num_heads=18, **lengths(16, 512))
-    add("attention", "16 x 512, causal, dropout", half, long, long, long, num_heads=18, causal=True, **dropout)
-    add("attention", "16 x 512, bias", half, long, long, long, num_heads=18, bias=torch.zeros(16, 1, 1, 512))
-    add("attention", "16 x 512, heads of 128", half, *[(16, 512, 1152)] * 3, num_heads=9, **lengths(16, 512))
-    add("attention", "64 x 128, lengths, dropout", both, short, short, short, num_heads=18, **lengths(64, 128), **dropout)
-    cu_seqlens = torch.arange(0, 8193, 512, dtype=torch.int32)
-    add("attention_packed", "16 packed", half, packed, packed, packed, num_heads=18, cu_seqlens=cu_seqlens)
-    add("attention_probabilities", "16 x 512", half, long, long, num_heads=18)
+    heads, dropout = {"num_heads": 18}, {"drop_prob": 0.1, "seed": 2026}
+    long, short, packed = [(16, 512, 1152)] * 3, [(64, 128, 1152)] * 3, [(8192, 1152)] * 3
+    lengths, starts = torch.full((16,), 512, dtype=torch.int32), torch.arange(0, 8193, 512, dtype=torch.int32)
+    may_look = torch.ones(512, 512, dtype=torch.bool)
+    added = torch.zeros(16, 1, 1, 512)
+    add("attention", "16 x 512, lengths", both, *long, **heads, key_lengths=lengths)
+    add("attention", "16 x 512, causal, boolean bias", half, *long, **heads, causal=True, bias=may_look)
+    add("attention", "16 x 512, added bias, dropout", half, *long, **heads, **dropout, bias=added)
+    add("attention", "16 x 512, 9 heads of 128", both, *long, num_heads=9)
+    add("attention", "64 x 128, dropout", both, *short, **heads, **dropout)
+    add("attention_packed", "16 of 512, causal", half, *packed, **heads, cu_seqlens=starts, causal=True)
+    add("attention_probabilities", "16 x 512", half, *long[:2], **heads)
     return found
+
+
+def _run_op(op: str, dtype: torch.dtype, shapes: Sequence[tuple[int, ...]], settings: dict[str, Any]) -> None:
+    """Forward, then backward if it has one."""
+    y, saved = OPS[op].forward(*(torch.empty(shape, dtype=dtype) for shape in shapes), **settings)
+    backward = OPS[op].backward
+    if backward is not None:
+        backward(torch.empty_like(y), saved)
+
+
+def _run_adamw(dtype: torch.dtype, shape: tuple[int, ...]) -> None:
+    AdamW({"weight": torch.empty(shape, dtype=dtype)}).step({"weight": torch.empty(shape, dtype=dtype)}, 1e-3)
+
+
+DTYPE_NAMES = {torch.bfloat16: "bf16", torch.float16: "fp16", torch.float32: "fp32", torch.float64: "fp64"}
 
 
 # --- compiling what would be launched -----------------------------------------------------------------------------------
@@ -143,14 +148,14 @@ class _NoGpu:
 
 
 @contextmanager
-def compiling(target: str, wanted: Callable[[str], bool] = lambda name: True) -> Iterator[list["Report"]]:
-    """Within, `kernel[grid](...)` compiles for `target` and adds to the list, for kernels with a wanted name."""
+def compiling(target: str, case: str, wanted: Callable[[str], bool] = lambda name: True) -> Iterator[list["Report"]]:
+    """Within, `kernel[grid](...)` compiles for `target` and adds to the list, if the kernel's name is wanted."""
     reports: list[Report] = []
     run = JITFunction.run
 
     def compile_only(kernel: JITFunction, *args: Any, grid: Any, warmup: bool, **kwargs: Any) -> None:
         if wanted(kernel.__name__):
-            reports.append(examine(run(kernel, *args, grid=grid, warmup=True, **kwargs), target))
+            reports.append(examine(run(kernel, *args, grid=grid, warmup=True, **kwargs), target, case))
 
     with (
         mock.patch.object(JITFunction, "run", compile_only),
@@ -166,6 +171,7 @@ def compiling(target: str, wanted: Callable[[str], bool] = lambda name: True) ->
 @dataclass
 class Report:
     kernel: str
+    case: str  # what was run
     target: str
     constants: dict[str, str]  # what was compiled in, by the kernel or because it is 1
     unaligned: list[str]  # pointers and numbers not known to be multiples of 16
@@ -181,23 +187,29 @@ class Report:
     atomics: int
     float64: int
     tf32: int
-    half_products: int  # matrix products of bfloat16 or float16 that the kernel asks for
-    pipelined_products: int  # those of them in a loop that was to be pipelined
+    half: bool  # reads or writes bfloat16 or float16
+    products: int  # matrix products that the kernel asks for
+    looped_products: int  # those of them in a loop that was to be pipelined
     hash: str
-    case: str = ""
 
     def problems(self) -> list[str]:
         """What is wrong, one sentence each."""
         chip = CHIPS[self.target]
         found = []
         if self.spilled:
-            found.append(f"spills: {self.spilled} bytes of each thread's registers live in memory. Use smaller tiles or more warps.")
+            found.append(
+                f"spills {self.spilled} bytes of each thread's registers into memory. Use smaller tiles or more warps."
+            )
         if self.shared > chip.shared:
-            found.append(f"wants {self.shared:,} bytes of shared memory, and a block has {chip.shared:,}. Use smaller tiles or fewer stages.")
-        if self.half_products and not self.matrix.get(chip.matrix):
-            found.append(f"multiplies half-precision matrices without {chip.matrix}.")
-        if self.pipelined_products and chip.copies and not sum(self.copies.values()):
-            found.append("waits for every tile it loads: the loop was not pipelined. Are pointers and strides multiples of 16?")
+            found.append(
+                f"wants {self.shared:,} bytes of shared memory; a block has {chip.shared:,}. Use smaller tiles, fewer stages."
+            )
+        if self.half and self.products and not self.matrix.get(chip.matrix):
+            found.append(f"multiplies matrices of half precision without {chip.matrix}.")
+        if self.looped_products and chip.copies and not sum(self.copies.values()):
+            found.append(
+                "waits for every tile it loads: the loop was not pipelined. Are pointers and strides multiples of 16?"
+            )
         if self.atomics:
             found.append(f"has {self.atomics} atomic instructions: sums would differ from run to run.")
         if self.float64 and "fp64" not in self.constants.values():
@@ -207,39 +219,43 @@ class Report:
         return [f"{self.kernel} ({self.case}) on {self.target} {sentence}" for sentence in found]
 
 
-PRODUCT = re.compile(r"= tt\.dot .* : tensor<\w+x(\w+)> \*")
 NVIDIA_OPCODE = re.compile(r"^\s*(?:@!?%p\d+\s+)?([a-z]\w*(?:(?:\.|::)\w+)+)\s(.*)$", re.MULTILINE)
 AMD_OPCODE = re.compile(r"^\t([a-z]\w+)", re.MULTILINE)
 
 
-def examine(compiled: Any, target: str) -> Report:
+def examine(compiled: Any, target: str, case: str) -> Report:
     source, metadata = compiled.src, compiled.metadata
     names = list(source.signature)
     aligned = {names[path[0]] for path, what in source.attrs.items() if ["tt.divisibility", 16] in what}
     products = list(_products(compiled.asm["ttir"]))
-    half = [in_loop for dtype, in_loop in products if dtype in ("bf16", "f16")]
     read = _read_amd if "amdgcn" in compiled.asm else _read_nvidia
     return Report(
         kernel=compiled.name,
+        case=case,
         target=target,
         constants={names[path[0]]: _shown(value) for path, value in source.constants.items()},
-        unaligned=[name for name, dtype in source.signature.items() if dtype != "constexpr" and name not in aligned],
+        unaligned=[name for name, dtype in source.signature.items() if dtype[0] in "*i" and name not in aligned],
         warps=metadata.num_warps,
         stages=metadata.num_stages,
         shared=metadata.shared,
-        half_products=len(half),
-        pipelined_products=sum(half) if metadata.num_stages > 1 else 0,
+        half=bool({"*bf16", "*fp16"} & set(source.signature.values())),
+        products=len(products),
+        looped_products=sum(products) if metadata.num_stages > 1 else 0,
         hash=compiled.hash,
         **read(compiled),
     )
 
 
 def _shown(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, JITFunction):
+        return value.__name__
     return value.name if isinstance(value, triton.language.dtype) else str(value)
 
 
-def _products(ttir: str) -> Iterator[tuple[str, bool]]:
-    """(dtype, whether in a loop) of every matrix product; loops are told by their indentation."""
+def _products(ttir: str) -> Iterator[bool]:
+    """Of every matrix product, whether it is in a loop; loops are told by their indentation."""
     loops: list[int] = []
     for line in ttir.splitlines():
         indent = len(line) - len(line.lstrip())
@@ -247,8 +263,8 @@ def _products(ttir: str) -> Iterator[tuple[str, bool]]:
             loops.pop()
         if "scf.for" in line or "scf.while" in line:
             loops.append(indent)
-        elif product := PRODUCT.search(line):
-            yield product[1], bool(loops)
+        elif "= tt.dot " in line:
+            yield bool(loops)
 
 
 def _read_nvidia(compiled: Any) -> dict[str, Any]:
@@ -298,14 +314,15 @@ def _read_amd(compiled: Any) -> dict[str, Any]:
     assembly = compiled.asm["amdgcn"]
     opcodes = AMD_OPCODE.findall(assembly)
     used = {name: int(number) for name, number in re.findall(r"^[ -]+\.(\w+): +(\d+)$", assembly, re.MULTILINE)}
-    words = {"ubyte": 1, "ushort": 2, "dword": 4, "dwordx2": 8, "dwordx3": 12, "dwordx4": 16}
-    loads = re.findall(r"^\t(?:global|buffer)_load_(\w+?)(?:_d16\w*|_lds)?\s", assembly, re.MULTILINE)
+    sizes = {"ubyte": 1, "sbyte": 1, "ushort": 2, "sshort": 2, "short": 2, "dword": 4}
+    load = rf"^\t(?:global|buffer)_load_(?:lds_)?({'|'.join(sizes)})(?:x(\d))?"
+    loads = re.findall(load, assembly, re.MULTILINE)
     return {
         "registers": used["vgpr_count"],
         "spilled": used["private_segment_fixed_size"],
         "matrix": _count(opcodes, {"mfma": r"v_mfma_"}),
         "copies": {},
-        "widest_load": max((words.get(load, 2) for load in loads), default=0),
+        "widest_load": max((sizes[size] * int(vector or 1) for size, vector in loads), default=0),
         "instructions": len(opcodes),
         "atomics": sum("_atomic_" in opcode for opcode in opcodes),
         "float64": sum("_f64" in opcode for opcode in opcodes),
@@ -333,7 +350,7 @@ stages         how many steps of a loop are in flight at once, where the loop is
 registers      of a thread. An SM of sm_80 and sm_90 has 65,536 for all of its threads, at most 255 for one (gfx942: 512 for
                one). The fewer, the more blocks run side by side and hide each other's waiting.
 shared memory  of a block, and what the chip allows one, in KB. Above that a launch fails. Half of it lets two blocks in.
-spilled        bytes of a thread's registers that found no room and live in memory. Must be 0: a tile is too large for its warps.
+spilled        bytes of a thread's registers that found no room, and live in memory: the tile is too large for its warps.
 matrix         instructions for matrix products: wgmma (sm_90), mma.sync (sm_80), mfma (gfx942). "-" beside a product means
                ordinary multiply-adds, ten or more times slower; meant in float32, which must not be rounded to TF32.
 async          instructions that copy into shared memory while others compute: cp.async or TMA. A loop over tiles needs them
@@ -352,7 +369,8 @@ def table(reports: Sequence[Report]) -> str:
 
 
 def _title(report: Report) -> str:
-    constants = " ".join(f"{name}={value}" for name, value in report.constants.items())
+    absent = ("None", "False")
+    constants = " ".join(f"{name}={value}" for name, value in report.constants.items() if value not in absent)
     unaligned = f"unaligned: {' '.join(report.unaligned)}" if report.unaligned else ""
     facts = [textwrap.fill(fact, 116, initial_indent="  ", subsequent_indent="    ") for fact in (constants, unaligned)]
     return "\n".join([f"{report.kernel}: {report.case}", *filter(None, facts)])
@@ -370,16 +388,20 @@ def _line(report: Report) -> str:
 def _compile(workload: Workload, target: str, names: Sequence[str]) -> tuple[list[Report], str | None]:
     """What came of one workload on one chip; and what went wrong, if it did not compile."""
     failure = None
-    with compiling(target, lambda kernel: not names or any(name in kernel for name in names)) as reports:
+    with compiling(target, workload.case, lambda kernel: not names or any(name in kernel for name in names)) as reports:
         try:
             workload.run()
         except (TritonError, RuntimeError) as error:
-            failure = f"{workload.op} ({workload.case}) does not compile for {target}: {error}"
-    return [replace(report, case=workload.case) for report in reports], failure
+            while error.__cause__:  # the innermost says what is wrong
+                error = error.__cause__
+            failure = f"{workload.case} does not compile for {target}: {error}"
+    return reports, failure
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser("python -m kernels.inspect", description="Compiles every kernel, for GPUs that need not be there.")
+    parser = argparse.ArgumentParser(
+        "python -m kernels.inspect", description="Compiles every kernel, for GPUs that need not be there."
+    )
     parser.add_argument("--target", nargs="+", choices=CHIPS, default=list(CHIPS), help="the chips (all three)")
     parser.add_argument("--kernel", nargs="+", default=[], help="only kernels with one of these in their name")
     parser.add_argument("--json", type=Path, help="write the table to this file as well")
@@ -391,16 +413,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for _ in tqdm(as_completed(futures), total=len(jobs), desc="compiling", unit="op", leave=False, disable=None):
             pass
     results = [future.result() for future in futures]
-    reports = list({report.hash: report for found, _ in reversed(results) for report in reversed(found)}.values())[::-1]
-    problems = [failure for _, failure in results if failure] + [text for report in reports for text in report.problems()]
+    unique: dict[str, Report] = {}
+    for found, _ in results:
+        for report in found:
+            unique.setdefault(report.hash, report)
+    reports = list(unique.values())
+    failures = [failure for _, failure in results if failure]
+    problems = failures + [problem for report in reports for problem in report.problems()]
 
     print(table(reports))
-    print(f"{len(reports)} kernels compiled by triton {triton.__version__}; {len(problems) or 'no'} problems.")
+    chips = ", ".join(f"{target} ({CHIPS[target].name})" for target in options.target)
+    print(
+        f"{len(reports)} kernels compiled by triton {triton.__version__} for {chips}: {len(problems) or 'no'} problems."
+    )
     for problem in problems:
         print(f"- {problem}")
     if options.json:
-        entries = [asdict(report) | {"problems": report.problems()} for report in reports]
-        options.json.write_text(json.dumps({"triton": triton.__version__, "problems": problems, "kernels": entries}, indent=1))
+        kernels = [asdict(report) | {"problems": report.problems()} for report in reports]
+        written = {"triton": triton.__version__, "failures": failures, "kernels": kernels}
+        options.json.write_text(json.dumps(written, indent=1))
     return 1 if problems else 0
 
 

@@ -12,11 +12,12 @@ No atomics: those would add in another order each time. A row too wide for this 
 columns, and a kernel before finds each row's two sums.
 
 Numbers that travel, for each element of x: 2 forward (x; y), 4 with a residual (x, residual; y and the sum, which backward
-needs); 3 backward (dy, x; dx), 4 with a residual, 2 more for rows of more than FUSED columns. Statistics and partial sums come to
-a few per cent of that.
+needs); 3 backward (dy, x; dx), 4 with a residual, 2 more for rows of more than FUSED columns. Statistics and partial sums
+come to a few per cent of that.
 
-In half precision it is the unrounded sum x + residual that is normalised, and the rounded one that is saved: backward's
-xhat is then off by half a unit in the last place of the sum, as if x had been rounded that much differently.
+In half precision the sum x + residual is rounded before it is normalised, as it is when two kernels do this: backward then
+sees the row that was normalised. Were it another by half a unit in its last place, then in a row that hardly varies, where
+rstd is up to 1e6, backward's xhat would be nothing but that difference.
 
 Not here: running statistics, RMS norm, any axis but the last, rows of more than WIDEST columns.
 """
@@ -49,7 +50,9 @@ def layer_norm_kernel(
     x = tl.load(x_ptr + row * x_stride + column, mask=inside, other=0).to(ACC)
     if residual_ptr is not None:
         x += tl.load(residual_ptr + row * residual_stride + column, mask=inside, other=0).to(ACC)
-        tl.store(sum_ptr + row * width + column, x.to(sum_ptr.dtype.element_ty), mask=inside)
+        rounded = x.to(sum_ptr.dtype.element_ty)
+        tl.store(sum_ptr + row * width + column, rounded, mask=inside)
+        x = rounded.to(ACC)
     # 1. mean
     mean = tl.sum(x, axis=1, keep_dims=True) / width
     # 2. centre; the lanes outside, which this makes -mean, become 0 again
@@ -237,14 +240,14 @@ def _backward(
     else:
         tile = row_tile(rows, width, block or BACKWARD_TILE, BACKWARD_PER_WARP)
     grid = (parts_for(triton.cdiv(rows, tile["ROWS"])), triton.cdiv(width, tile["BLOCK"]))
-    parts = torch.empty((grid[0], 2 * width), dtype=mean.dtype, device=x.device)
+    parts = torch.empty((grid[0], 2, width), dtype=mean.dtype, device=x.device)
     layer_norm_backward_kernel[grid](*given, along, dx, dresidual, parts, *sizes, **tile, ACC=acc)
-    dweight, dbias = column_sums(parts, weight.dtype).view(2, width)
+    dweight, dbias = column_sums(parts, weight.dtype)
     return dweight, dbias
 
 
 def row_tile(rows: int, width: int, numbers: int, per_warp: int) -> dict[str, int]:
     """A tile of whole rows that holds about so many numbers: several rows where they are short."""
     BLOCK = triton.next_power_of_2(width)
-    ROWS = min(max(1, numbers // BLOCK), triton.next_power_of_2(rows))
+    ROWS = max(1, min(numbers // BLOCK, triton.next_power_of_2(rows)))
     return {"ROWS": ROWS, "BLOCK": BLOCK, "num_warps": min(16, max(4, ROWS * BLOCK // per_warp))}

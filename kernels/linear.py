@@ -7,6 +7,7 @@ multiply the inputs as they are and add in float32. float32 stays float32: TF32 
 Not here: a fused activation; see `activations.bias_gelu`.
 """
 
+import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
@@ -33,7 +34,7 @@ def linear_backward(
     """dx, dweight, dbias (None where the forward pass had no bias)."""
     x, weight, has_bias = saved
     dy_rows = dy.reshape(-1, dy.shape[-1])
-    dx = (dy_rows @ weight).reshape(x.shape)
-    dweight = dy_rows.T @ x.reshape(-1, x.shape[-1])
+    dx = torch.matmul(dy_rows, weight).reshape(x.shape)
+    dweight = torch.matmul(dy_rows.T, x.reshape(-1, x.shape[-1]))
     dbias = dy_rows.sum(dim=0) if has_bias else None
     return dx, dweight, dbias

@@ -56,7 +56,7 @@ def attention_probabilities(
     q: Tensor, k: Tensor, num_heads: int, *, drop_prob: float, seed: int, first: int = 0, **masks: Any
 ) -> Tensor:
     p = torch.softmax(scores(q, k, num_heads, **masks), -1)
-    return p * keep(tuple(p.shape), drop_prob, seed, first) if drop_prob else p
+    return p * keep(tuple(p.shape), drop_prob, seed, first).to(p.dtype) if drop_prob else p
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor, num_heads: int, **settings: Any) -> Tensor:
@@ -113,7 +113,7 @@ ORACLES: dict[str, Callable[..., Tensor]] = {
     "attention": attention,
     "attention_packed": attention_packed,
     "attention_probabilities": attention_probabilities,
-    "dropout": lambda x, drop_prob, seed: x * keep(tuple(x.shape), drop_prob, seed),
+    "dropout": lambda x, drop_prob, seed: x * keep(tuple(x.shape), drop_prob, seed).to(x.dtype),
     "add": torch.add,
     "scale": lambda x, factor: x * factor,
     "reshape": lambda x, shape: x.reshape(shape),
@@ -126,16 +126,29 @@ ORACLES: dict[str, Callable[..., Tensor]] = {
 
 
 def answers(
-    op: str, arrays: tuple[np.ndarray | None, ...], settings: dict[str, Any], dy: np.ndarray | None
+    op: str,
+    arrays: tuple[np.ndarray | None, ...],
+    settings: dict[str, Any],
+    dy: np.ndarray | None,
+    dtype: torch.dtype | None = None,
 ) -> tuple[np.ndarray, ...]:
-    """(y, *gradients) by the oracle, in the precision of the arrays; without gradients where `dy` is None."""
-    tensors = [None if a is None else torch.from_numpy(np.array(a, order="C")).requires_grad_() for a in arrays]
-    given = {name: torch.from_numpy(v.copy()) if isinstance(v, np.ndarray) else v for name, v in settings.items()}
+    """(y, *gradients) by the oracle; without gradients where `dy` is None. In the precision of the arrays or in `dtype`,
+    which may be one that NumPy lacks: the answers are then float64 arrays."""
+
+    def tensor(a: np.ndarray) -> Tensor:
+        made = torch.from_numpy(np.array(a, order="C"))
+        return made.to(dtype) if dtype and made.is_floating_point() else made
+
+    def array(t: Tensor) -> np.ndarray:
+        return (t.double() if dtype else t).detach().numpy()
+
+    tensors = [None if a is None else tensor(a).requires_grad_() for a in arrays]
+    given = {name: tensor(v) if isinstance(v, np.ndarray) else v for name, v in settings.items()}
     y = ORACLES[op](*tensors, **given)
     if dy is None:
-        return (y.detach().numpy(),)
-    y.backward(torch.from_numpy(np.array(dy, order="C")).to(y.dtype))
-    return y.detach().numpy(), *(None if t is None else t.grad.numpy() for t in tensors)
+        return (array(y),)
+    y.backward(tensor(dy).to(y.dtype))
+    return array(y), *(None if t is None else array(t.grad) for t in tensors)
 
 
 # --- sizes ----------------------------------------------------------------------------------------------------------

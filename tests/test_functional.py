@@ -12,6 +12,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from checks import DISTURBANCES, FLOOR, MULTIPLE, assert_right, assert_within, parameter_names, truth
+from impls import TRITON
 from strategies import Case, in_float32
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
@@ -73,13 +74,7 @@ every_call = pytest.mark.parametrize("case", CALLS.values(), ids=CALLS.keys())
 
 def tensors(case: Case, dtype: str = "float64") -> list[Tensor]:
     """The differentiable arguments in their layouts, stride 0 included, requiring gradients."""
-    return [in_layout(array).requires_grad_() for array in case.at(dtype)[0]]
-
-
-def in_layout(array: np.ndarray) -> Tensor:
-    """A tensor with the array's strides, but for negative ones, which torch does not have."""
-    once = tuple(slice(0, 1) if stride == 0 else slice(None) for stride in array.strides)
-    return to_tensor(array[once].copy()).expand(array.shape) if 0 in array.strides else to_tensor(array)
+    return [TRITON.to_device(array).requires_grad_() for array in case.at(dtype)[0]]
 
 
 def run(case: Case, arrays: list[Tensor]) -> Tensor:
@@ -89,7 +84,7 @@ def run(case: Case, arrays: list[Tensor]) -> Tensor:
 
 
 def cotangent(case: Case, y: Tensor) -> Tensor:
-    return in_layout(case.cotangent(tuple(y.shape), str(y.dtype).removeprefix("torch.")))
+    return TRITON.to_device(case.cotangent(tuple(y.shape), str(y.dtype).removeprefix("torch.")))
 
 
 def same_bits(a: tuple[Tensor, ...], b: tuple[Tensor, ...]) -> bool:
