@@ -64,7 +64,7 @@ def their_step(case: Case, model: RemBertForMaskedLM, batch: dict[str, np.ndarra
         theirs.zero_grad(set_to_none=True)
         loss = theirs(**tensors).loss
         loss.backward()
-        return float(loss), {name: p.grad for name, p in theirs.named_parameters() if p.grad is not None}
+        return float(loss.detach()), {name: p.grad for name, p in theirs.named_parameters() if p.grad is not None}
 
     return step
 

@@ -127,7 +127,8 @@ def markdown(record: Record) -> str:
         f"{record['device']['name']}, {record['date'][:10]}, commit {record['commit'] or 'unknown'}; {versions}. "
         f"A copy moves {copy / 1e12:.2f} TB/s; an 8192^3 matrix product runs at {products['bfloat16'] / 1e12:.0f} TFLOP/s "
         f"in bfloat16, {products['float32'] / 1e12:.0f} in float32. A ratio is the other's time over ours: above 1 we are "
-        "faster. Medians; inputs come from memory; * marks ratios of calls without CUDA graphs."
+        "faster. Medians; inputs come from memory; * marks calls without CUDA graphs, on both sides. In a graph our ragged "
+        "kernels have looked at the lengths; called, they wait for the GPU to do so. The goals were set for an H200."
     )
     goals = [["kernel", "case", "pass", "against", "goal", "measured", ""]]
     for goal in GOALS:

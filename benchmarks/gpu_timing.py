@@ -84,7 +84,7 @@ class Replay(Timed):
         # while it is still in the cache.
         kept: deque[tuple[Tensor, ...]] = deque(maxlen=len(order))
         graph = torch.cuda.CUDAGraph()
-        # thread_local: autograd's own threads may do what they like
+        # thread_local: what other threads do, torch.compile's say, is no part of it
         with torch.cuda.graph(graph, stream=torch.cuda.current_stream(), capture_error_mode="thread_local"):
             for _ in range(cycles):
                 for run in order:
@@ -108,10 +108,14 @@ def reason_not_to_capture(run: Run) -> str | None:
     try:
         run()
     except RuntimeError as error:
-        return str(error).splitlines()[0]
+        return first_line(error)
     finally:
         torch.cuda.set_sync_debug_mode("default")
     return None
+
+
+def first_line(said: object) -> str:
+    return (str(said).splitlines() or [""])[0]
 
 
 def in_turn(sides: Mapping[str, Timed], protocol: Protocol) -> dict[str, list[float]]:

@@ -23,6 +23,7 @@ from statistics import median
 from typing import Any
 
 import torch
+import triton
 from torch import Tensor
 from torch._functorch import config as autograd_config
 
@@ -35,6 +36,7 @@ from benchmarks.gpu_timing import (
     Timed,
     capturable,
     ceilings,
+    first_line,
     in_turn,
     l2_bytes,
     reason_not_to_capture,
@@ -105,9 +107,8 @@ def examined(
 
 def reason(error: Exception, heard: Sequence[warnings.WarningMessage]) -> str:
     """One line. scaled_dot_product_attention gives its reasons as warnings."""
-    said = [str(warning.message).splitlines()[0] for warning in heard]
-    lines = [f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}", *dict.fromkeys(said)]
-    return "; ".join(lines)[:600]
+    said = dict.fromkeys(first_line(warning.message) for warning in heard)
+    return "; ".join([f"{type(error).__name__}: {first_line(error)}", *said])[:600]
 
 
 # --- one operation ------------------------------------------------------------------------------------------------------
@@ -204,6 +205,8 @@ def set_up(
             timed |= replays
     if why_not is not None:
         entry["not_captured"] = why_not
+    elif captured is not None:
+        entry["captured"] = "without looking at the lengths, for which a call waits"
     return timed
 
 
@@ -253,6 +256,8 @@ def lines_about(row: Row) -> list[str]:
     floor = f"floor {row['floor_us']:.1f} us ({row['bytes'] / 1e6:.1f} MB, {row['flops'] / 1e9:.1f} GFLOP)"
     if "failed" in row:
         return [f"{title}: {floor}", f"    FAILED: {row['failed'].strip().splitlines()[-1]}"]
+    if "not_captured" in row["sides"][OURS]:
+        floor += f"; no graph of ours: {row['sides'][OURS]['not_captured'][:80]}"
     us = {how: median(times) for how in ("cold", "warm", "called") if (times := row["sides"][OURS].get(f"{how}_us"))}
     reached = share(row) or row["floor_us"] / us["called"]
     listed = ", ".join(f"{how} {time_us:.1f} us" for how, time_us in us.items())
@@ -274,6 +279,14 @@ def lines_about(row: Row) -> list[str]:
         notes += f", no graph: {entry['not_captured'][:80]}" if "not_captured" in entry else ""
         found.append(f"    {name:15} {against:5.2f} {notes}")
     return found
+
+
+def origin() -> Row:
+    try:
+        return provenance("torch", "triton", "numpy", "transformers", "liger-kernel")
+    except OSError:  # there is no git
+        versions = {"torch": torch.__version__, "triton": triton.__version__}
+        return {"date": time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime()), "commit": "", "versions": versions}
 
 
 def device() -> Row:
@@ -303,8 +316,8 @@ def write(record: Row, out: Path) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kernels", nargs="+", choices=KERNELS, default=KERNELS)
-    parser.add_argument("--quick", action="store_true", help="only what there are goals for, in two minutes")
+    parser.add_argument("--kernels", nargs="+", choices=KERNELS, help="all, unless --quick leaves out the model")
+    parser.add_argument("--quick", action="store_true", help="only what there are goals for, in about two minutes")
     parser.add_argument("--minutes", type=float, help="after so many, what is left is not measured")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--commit", help="where git cannot be asked")
@@ -315,17 +328,18 @@ def main(argv: list[str] | None = None) -> int:
 
     extent = "quick" if arguments.quick else "full"
     protocol = QUICK if arguments.quick else FULL
+    kernels = arguments.kernels or [kernel for kernel in KERNELS if kernel != "model" or not arguments.quick]
     out = arguments.out or RESULTS / ("kernels_gpu_quick.json" if arguments.quick else "kernels_gpu.json")
     record: Row = {
         "benchmark": "kernels_gpu",
-        **provenance("torch", "triton", "numpy", "transformers", "liger-kernel"),
+        **origin(),
         "device": device(),
-        "protocol": {"extent": extent, "kernels": list(arguments.kernels), **protocol._asdict()},
+        "protocol": {"extent": extent, "kernels": kernels, **protocol._asdict()},
         "complete": False,
         "rows": [],
     }
     record["commit"] = arguments.commit or record["commit"]
-    problems = run(record, protocol, arguments.minutes or MINUTES[extent], arguments.kernels, out)
+    problems = run(record, protocol, arguments.minutes or MINUTES[extent], kernels, out)
     for goal in GOALS:
         print(f"goal: {verdict(goal, record['rows'])}")
     print(f"\nwrote {len(record['rows'])} rows to {out}")
@@ -338,10 +352,15 @@ def run(record: Row, protocol: Protocol, minutes: float, kernels: Sequence[str],
     """Fills `record` and writes it. What could not be measured, one line each."""
     end = time.monotonic() + 60 * minutes
     torch.set_float32_matmul_precision("highest")  # float32 means float32, for everybody
-    autograd_config.donated_buffer = False  # torch.compile: a backward pass is run again and again
     problems: list[str] = []
     record["problems"] = problems
-    with capturable():
+    with (
+        capturable(),
+        # torch.compile would let a backward pass write over what the next run of it needs; and it reads this setting in the
+        # thread that runs the pass, so that must be this one
+        autograd_config.patch(donated_buffer=False),
+        torch.autograd.set_multithreading_enabled(False),
+    ):
         rates = record["ceilings"] = ceilings(protocol)
         flops = ", ".join(f"{rate / 1e12:.0f} in {name}" for name, rate in rates["matmul_flop_per_second"].items())
         print(f"{record['device']['name']}: copy {rates['copy_bytes_per_second'] / 1e12:.2f} TB/s; TFLOP/s {flops}")

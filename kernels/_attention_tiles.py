@@ -1,4 +1,4 @@
-"""What the kernels of `attention.py` share: which sequence a program works on, and what it does with one tile of scores.
+"""What attention's kernels share: where a program works, what it does with one tile of scores, and how large that is.
 
 A tile is some queries by some keys. Its indices come shaped, `query` (queries, 1) and `key` (1, keys), and everything
 here broadcasts; a kernel that wants its tiles the other way round shapes them the other way round.
@@ -7,15 +7,17 @@ Logarithms: exp(x) is computed as 2^(x log2 e) anyway, so where it can be, log2 
 score, its row maximum and the lse are all counted in bits. It cannot be where a bias is added (ADDED): the lowest number
 times log2 e is infinite, and a row of equal scores of -1e9 must remain one of equal scores.
 
-Not here: the order in which tiles are visited; see `attention.py`.
+Not here: the order in which tiles are visited; see `attention.py` and `attention_backward.py`.
 """
 
 import math
+from typing import Any
 
+import torch
 import triton
 import triton.language as tl
 
-from kernels._launch import dot
+from kernels._launch import INTERPRETED, dot
 from kernels.random import keep_each, keep_fours
 
 LOG2E = tl.constexpr(math.log2(math.e))
@@ -192,3 +194,61 @@ def keep(
         return keep_fours(seed, counter, DROP_PROB, FACTOR)
     else:
         return keep_each(seed, first + tl.arange(0, BLOCK_K)[None, :], DROP_PROB, FACTOR)
+
+
+# --- how large a tile is ----------------------------------------------------------------------------------------------
+
+# How many queries and keys make a tile, by how many warps, in how many stages of loading ahead. A tile is as large as the
+# registers of its program allow: a larger one reads less, one that does not fit goes back and forth to memory.
+# "one tile": forward over at most so many keys; "head": backward where queries and keys are at most so many queries.
+# Tensor cores take float16 and bfloat16; exact products of float32 and float64 hold all their factors in registers.
+TILES = {
+    ("half", 64): {
+        "one tile": (128, 128, 8, 1), "forward": (128, 64, 8, 3),
+        "head": (128, 64, 8, 1), "queries": (128, 64, 8, 2), "keys": (64, 128, 8, 2),
+    },
+    ("half", 128): {
+        "one tile": (64, 64, 8, 1), "forward": (128, 64, 8, 2),
+        "head": (64, 32, 8, 1), "queries": (64, 32, 8, 2), "keys": (32, 64, 8, 2),
+    },
+    ("single", 64): {
+        "one tile": (32, 32, 4, 1), "forward": (64, 32, 8, 2),
+        "head": (32, 32, 8, 1), "queries": (32, 32, 4, 2), "keys": (32, 32, 4, 2),
+    },
+    ("single", 128): dict.fromkeys(("one tile", "forward", "head", "queries", "keys"), (16, 16, 4, 2)),
+    ("double", 64): dict.fromkeys(("one tile", "forward", "head", "queries", "keys"), (16, 16, 4, 1)),
+    ("double", 128): dict.fromkeys(("one tile", "forward", "head", "queries", "keys"), (16, 16, 4, 1)),
+}  # fmt: skip
+# The same where dropout wants registers too, and where a bias for every pair of query and key does.
+TILES_WITH_DROPOUT = {
+    ("half", 64): {"head": (128, 32, 8, 1), "queries": (128, 32, 8, 2), "keys": (32, 128, 8, 2)},
+    ("half", 128): {"forward": (64, 64, 8, 2)},
+}
+TILES_WITH_BIAS = {
+    ("half", 64): {
+        "one tile": (64, 128, 8, 1),
+        "head": (64, 32, 8, 1), "queries": (128, 32, 8, 2), "keys": (32, 128, 8, 2),
+    },
+    ("half", 128): {"forward": (64, 64, 8, 2)},
+}  # fmt: skip
+
+
+def choose_tile(
+    kernel: str, problem: dict[str, Any], dtype: torch.dtype, block: tuple[int, int] | None
+) -> dict[str, int]:
+    """The tile of one of the kernels, no larger than the problem; `block` overrules its size."""
+    kind = {2: "half", 4: "single", 8: "double"}[dtype.itemsize], max(64, problem["HEAD"])
+    tiles = TILES[kind]
+    if problem["DROP_PROB"]:
+        tiles = tiles | TILES_WITH_DROPOUT.get(kind, {})
+    if problem["bias_query"] is not None:
+        tiles = tiles | TILES_WITH_BIAS.get(kind, {})
+    queries, keys, warps, stages = tiles[kernel]
+    queries = min(queries, max(16, triton.next_power_of_2(problem["S"])))
+    keys = min(keys, max(16, triton.next_power_of_2(problem["T"])))
+    if block is not None:
+        queries, keys = block
+    if not INTERPRETED and triton.runtime.driver.active.get_current_target().backend == "hip":
+        # AMD's warps have 64 lanes, and what is loaded ahead waits in registers
+        warps, stages = max(4, warps // 2), max(1, stages - 1)
+    return {"BLOCK_Q": queries, "BLOCK_K": keys, "num_warps": warps, "num_stages": stages}

@@ -5,15 +5,14 @@ each query the largest score m so far, the sum of exp(score - m) and the average
 brings a larger m, sum and average shrink by exp(m_old - m_new). Where all keys fit one block there is nothing to
 shrink, and that path is written out first.
 
-Traffic: q, k, v are read and y is written, 4 B S H numbers (k and v again for every block of queries, which the L2 cache
-is there for). Forward does 4 S T d FLOPs a head. Backward does 10: it computes the scores and dP once in the kernel that
-owns keys (dk, dv) and again in the one that owns queries (dq), 14 in all, so that every sum has one owner: no atomics,
-and the same bits on every run. Where a whole head fits one tile, one program does all of it with 10.
+Traffic: q, k, v are read and y is written, 4 B S H numbers, for 4 S T d FLOPs a head. Every block of queries reads its
+head's k and v again, which the L2 cache is there for.
 
 Keys that nobody in the tile may see are not visited, and only tiles on an edge are compared with it. Heads are slices of H
 and are read where they lie, so q, k and v may be slices of one packed product.
 
-Not here: what a tile is made of (`_attention_tiles.py`), projections, a gradient for the bias.
+Not here: the kernels of the backward pass (`attention_backward.py`), how large a tile is and what is done with one
+(`_attention_tiles.py`), projections, a gradient for the bias.
 """
 
 from typing import Any
@@ -25,6 +24,7 @@ from jaxtyping import Bool, Float, Integer
 from torch import Tensor
 
 from kernels._attention_tiles import (
+    choose_tile,
     exponential,
     keep,
     key_range,
@@ -35,11 +35,16 @@ from kernels._attention_tiles import (
     my_sequence,
     my_tile,
     probabilities,
-    query_range,
     scores,
     store_rows,
 )
-from kernels._launch import INTERPRETED, accumulator, dot, input_precision, launcher, statistics_dtype
+from kernels._launch import accumulator, dot, input_precision, launcher, statistics_dtype
+from kernels.attention_backward import (
+    attention_backward_head_kernel,
+    attention_backward_keys_kernel,
+    attention_backward_queries_kernel,
+    attention_delta_kernel,
+)
 from kernels.random import dropout_factor
 from minirembert.ops.attention import AttentionPackedSaved, AttentionSaved, check_cu_seqlens, check_key_lengths
 from minirembert.ops.random import check_drop_prob
@@ -125,198 +130,6 @@ def attention_kernel(
     # 6. division by the row sum
     width = heads * D
     store_rows(y_ptr + query0 * width + head * D, y / total[:, None], query, S, width, D, HEAD)
-
-
-@triton.jit
-def attention_delta_kernel(
-    dy_ptr, y_ptr, delta_ptr, cu_seqlens_ptr, blocks, S, heads, tokens, dy_batch, dy_row,
-    D: tl.constexpr, HEAD: tl.constexpr, ACC: tl.constexpr, BLOCK_Q: tl.constexpr,
-):  # fmt: skip
-    # One program owns BLOCK_Q queries of one head of one sequence.
-    block, head, b = my_tile(blocks, heads)
-    batch, S, _, query0, _, row0 = my_sequence(b, head, heads, S, S, tokens, cu_seqlens_ptr)
-    query = block * BLOCK_Q + tl.arange(0, BLOCK_Q)
-    width = heads * D
-    dy = load_rows(dy_ptr + batch * dy_batch + head * D, query, S, dy_row, D, HEAD, True).to(ACC)
-    y = load_rows(y_ptr + query0 * width + head * D, query, S, width, D, HEAD, True).to(ACC)
-    # 1. delta
-    tl.store(delta_ptr + row0 + query, tl.sum(dy * y, axis=1), mask=query < S)
-
-
-@triton.jit
-def attention_backward_keys_kernel(
-    q_ptr, k_ptr, v_ptr, dy_ptr, lse_ptr, lse_rest_ptr, delta_ptr, dk_ptr, dv_ptr,
-    bias_ptr, key_lengths_ptr, cu_seqlens_ptr, firsts_ptr,
-    blocks, S, T, heads, tokens, q_batch, q_row, k_batch, k_row, v_batch, v_row, dy_batch, dy_row,
-    bias_batch, bias_head, bias_query, bias_key, seed: tl.uint64,
-    D: tl.constexpr, HEAD: tl.constexpr, CAUSAL: tl.constexpr, BIAS: tl.constexpr, DROP_PROB: tl.constexpr,
-    FACTOR: tl.constexpr, FOURS: tl.constexpr, ACC: tl.constexpr, LOWEST: tl.constexpr, PRECISION: tl.constexpr,
-    BLOCK_Q: tl.constexpr, BLOCK_K: tl.constexpr,
-):  # fmt: skip
-    # One program owns BLOCK_K keys of one head of one sequence. Its tiles are (keys, queries).
-    block, head, b = my_tile(blocks, heads)
-    batch, S, T, _, key0, row0 = my_sequence(b, head, heads, S, T, tokens, cu_seqlens_ptr)
-    first_key = block * BLOCK_K
-    if first_key >= T:
-        return
-    length = my_length(b, T, key_lengths_ptr)
-    draws = my_draws(b, head, heads, S, T, firsts_ptr)
-    q_ptr += batch * q_batch + head * D
-    dy_ptr += batch * dy_batch + head * D
-    if BIAS is not None:
-        bias_ptr += b * bias_batch + head * bias_head
-    key = first_key + tl.arange(0, BLOCK_K)
-    k = load_rows(k_ptr + batch * k_batch + head * D, key, T, k_row, D, HEAD, True)
-    v = load_rows(v_ptr + batch * v_batch + head * D, key, T, v_row, D, HEAD, True)
-
-    dk = tl.zeros([BLOCK_K, HEAD], ACC)
-    dv = tl.zeros([BLOCK_K, HEAD], ACC)
-    start, whole = query_range(first_key, S, T, length, CAUSAL, BIAS, BLOCK_Q, BLOCK_K)
-    for WHOLE in tl.static_range(2):  # the same loop with comparisons, then over the queries that see all these keys
-        for first_query in tl.range(whole if WHOLE else start, S if WHOLE else whole, BLOCK_Q):
-            query = first_query + tl.arange(0, BLOCK_Q)
-            q = load_rows(q_ptr, query, S, q_row, D, HEAD, True)
-            dy = load_rows(dy_ptr, query, S, dy_row, D, HEAD, True)
-            # 1. delta
-            delta = tl.load(delta_ptr + row0 + query, mask=query < S, other=0)
-            # 2. probabilities again
-            s = scores(
-                k, q, query[None, :], key[:, None], S, T, length, bias_ptr, bias_query, bias_key,
-                D, CAUSAL, BIAS, not WHOLE, ACC, LOWEST, PRECISION,
-            )  # fmt: skip
-            lse = tl.load(lse_ptr + row0 + query, mask=query < S, other=0)
-            lse_rest = tl.load(lse_rest_ptr + row0 + query, mask=query < S, other=0)
-            p = probabilities(s, lse[None, :], lse_rest[None, :], BIAS, LOWEST)
-            # 3. dV, through the probabilities that dropout kept; and dP
-            dp = dot(v, tl.trans(dy), tl.zeros([BLOCK_K, BLOCK_Q], ACC), PRECISION)
-            kept = p
-            if DROP_PROB > 0:
-                factor = tl.trans(keep(seed, draws, query[:, None], first_key, T, DROP_PROB, FACTOR, FOURS, BLOCK_K))
-                kept = p * factor
-                dp = dp * factor
-            dv = dot(kept.to(dy.dtype), dy, dv, PRECISION)
-            # 4. through the softmax; the scale waits for the end
-            ds = p * (dp - delta[None, :])
-            # 5. dK
-            dk = dot(ds.to(q.dtype), q, dk, PRECISION)
-
-    width = heads * D
-    store_rows(dk_ptr + key0 * width + head * D, dk * D**-0.5, key, T, width, D, HEAD)
-    store_rows(dv_ptr + key0 * width + head * D, dv, key, T, width, D, HEAD)
-
-
-@triton.jit
-def attention_backward_queries_kernel(
-    q_ptr, k_ptr, v_ptr, dy_ptr, lse_ptr, lse_rest_ptr, delta_ptr, dq_ptr,
-    bias_ptr, key_lengths_ptr, cu_seqlens_ptr, firsts_ptr,
-    blocks, S, T, heads, tokens, q_batch, q_row, k_batch, k_row, v_batch, v_row, dy_batch, dy_row,
-    bias_batch, bias_head, bias_query, bias_key, seed: tl.uint64,
-    D: tl.constexpr, HEAD: tl.constexpr, CAUSAL: tl.constexpr, BIAS: tl.constexpr, DROP_PROB: tl.constexpr,
-    FACTOR: tl.constexpr, FOURS: tl.constexpr, ACC: tl.constexpr, LOWEST: tl.constexpr, PRECISION: tl.constexpr,
-    BLOCK_Q: tl.constexpr, BLOCK_K: tl.constexpr,
-):  # fmt: skip
-    # One program owns BLOCK_Q queries of one head of one sequence.
-    block, head, b = my_tile(blocks, heads)
-    batch, S, T, query0, _, row0 = my_sequence(b, head, heads, S, T, tokens, cu_seqlens_ptr)
-    first_query = block * BLOCK_Q
-    if first_query >= S:
-        return
-    length = my_length(b, T, key_lengths_ptr)
-    draws = my_draws(b, head, heads, S, T, firsts_ptr)
-    k_ptr += batch * k_batch + head * D
-    v_ptr += batch * v_batch + head * D
-    if BIAS is not None:
-        bias_ptr += b * bias_batch + head * bias_head
-    query = first_query + tl.arange(0, BLOCK_Q)
-    q = load_rows(q_ptr + batch * q_batch + head * D, query, S, q_row, D, HEAD, True)
-    dy = load_rows(dy_ptr + batch * dy_batch + head * D, query, S, dy_row, D, HEAD, True)
-    lse = tl.load(lse_ptr + row0 + query, mask=query < S, other=0)
-    lse_rest = tl.load(lse_rest_ptr + row0 + query, mask=query < S, other=0)
-    # 1. delta
-    delta = tl.load(delta_ptr + row0 + query, mask=query < S, other=0)
-
-    dq = tl.zeros([BLOCK_Q, HEAD], ACC)
-    whole, end = key_range(first_query, S, T, length, CAUSAL, BIAS, BLOCK_Q, BLOCK_K)
-    for EDGE in tl.static_range(2):  # the same loop over the whole blocks, then with comparisons over the others
-        for first_key in tl.range(whole if EDGE else 0, end if EDGE else whole, BLOCK_K):
-            key = first_key + tl.arange(0, BLOCK_K)
-            k = load_rows(k_ptr, key, T, k_row, D, HEAD, EDGE)
-            v = load_rows(v_ptr, key, T, v_row, D, HEAD, EDGE)
-            # 2. probabilities again
-            s = scores(
-                q, k, query[:, None], key[None, :], S, T, length, bias_ptr, bias_query, bias_key,
-                D, CAUSAL, BIAS, EDGE, ACC, LOWEST, PRECISION,
-            )  # fmt: skip
-            p = probabilities(s, lse[:, None], lse_rest[:, None], BIAS, LOWEST)
-            # 3. dP
-            dp = dot(dy, tl.trans(v), tl.zeros([BLOCK_Q, BLOCK_K], ACC), PRECISION)
-            if DROP_PROB > 0:
-                dp = dp * keep(seed, draws, query[:, None], first_key, T, DROP_PROB, FACTOR, FOURS, BLOCK_K)
-            # 4. through the softmax; the scale waits for the end
-            ds = p * (dp - delta[:, None])
-            # 5. dQ
-            dq = dot(ds.to(k.dtype), k, dq, PRECISION)
-
-    width = heads * D
-    store_rows(dq_ptr + query0 * width + head * D, dq * D**-0.5, query, S, width, D, HEAD)
-
-
-@triton.jit
-def attention_backward_head_kernel(
-    q_ptr, k_ptr, v_ptr, y_ptr, dy_ptr, lse_ptr, lse_rest_ptr, dq_ptr, dk_ptr, dv_ptr,
-    bias_ptr, key_lengths_ptr, cu_seqlens_ptr, firsts_ptr,
-    S, T, heads, tokens, q_batch, q_row, k_batch, k_row, v_batch, v_row, dy_batch, dy_row,
-    bias_batch, bias_head, bias_query, bias_key, seed: tl.uint64,
-    D: tl.constexpr, HEAD: tl.constexpr, CAUSAL: tl.constexpr, BIAS: tl.constexpr, DROP_PROB: tl.constexpr,
-    FACTOR: tl.constexpr, FOURS: tl.constexpr, ACC: tl.constexpr, LOWEST: tl.constexpr, PRECISION: tl.constexpr,
-    BLOCK_Q: tl.constexpr, BLOCK_K: tl.constexpr,
-):  # fmt: skip
-    # One program owns one head of one sequence, whose queries are one block.
-    _, head, b = my_tile(1, heads)
-    batch, S, T, query0, key0, row0 = my_sequence(b, head, heads, S, T, tokens, cu_seqlens_ptr)
-    length = my_length(b, T, key_lengths_ptr)
-    draws = my_draws(b, head, heads, S, T, firsts_ptr)
-    k_ptr += batch * k_batch + head * D
-    v_ptr += batch * v_batch + head * D
-    if BIAS is not None:
-        bias_ptr += b * bias_batch + head * bias_head
-    width = heads * D
-    query = tl.arange(0, BLOCK_Q)
-    q = load_rows(q_ptr + batch * q_batch + head * D, query, S, q_row, D, HEAD, True)
-    dy = load_rows(dy_ptr + batch * dy_batch + head * D, query, S, dy_row, D, HEAD, True)
-    y = load_rows(y_ptr + query0 * width + head * D, query, S, width, D, HEAD, True)
-    lse = tl.load(lse_ptr + row0 + query, mask=query < S, other=0)
-    lse_rest = tl.load(lse_rest_ptr + row0 + query, mask=query < S, other=0)
-    # 1. delta
-    delta = tl.sum(dy.to(ACC) * y.to(ACC), axis=1)
-
-    dq = tl.zeros([BLOCK_Q, HEAD], ACC)
-    for first_key in tl.range(0, T, BLOCK_K):
-        key = first_key + tl.arange(0, BLOCK_K)
-        k = load_rows(k_ptr, key, T, k_row, D, HEAD, True)
-        v = load_rows(v_ptr, key, T, v_row, D, HEAD, True)
-        # 2. probabilities again
-        s = scores(
-            q, k, query[:, None], key[None, :], S, T, length, bias_ptr, bias_query, bias_key,
-            D, CAUSAL, BIAS, True, ACC, LOWEST, PRECISION,
-        )  # fmt: skip
-        p = probabilities(s, lse[:, None], lse_rest[:, None], BIAS, LOWEST)
-        # 3. dV, through the probabilities that dropout kept; and dP
-        dp = dot(dy, tl.trans(v), tl.zeros([BLOCK_Q, BLOCK_K], ACC), PRECISION)
-        kept = p
-        if DROP_PROB > 0:
-            factor = keep(seed, draws, query[:, None], first_key, T, DROP_PROB, FACTOR, FOURS, BLOCK_K)
-            kept = p * factor
-            dp = dp * factor
-        dv = dot(tl.trans(kept.to(dy.dtype)), dy, tl.zeros([BLOCK_K, HEAD], ACC), PRECISION)
-        store_rows(dv_ptr + key0 * width + head * D, dv, key, T, width, D, HEAD)
-        # 4. through the softmax; the scale waits for the end
-        ds = (p * (dp - delta[:, None])).to(q.dtype)
-        # 5. dQ and dK
-        dq = dot(ds, k, dq, PRECISION)
-        dk = dot(tl.trans(ds), q, tl.zeros([BLOCK_K, HEAD], ACC), PRECISION)
-        store_rows(dk_ptr + key0 * width + head * D, dk * D**-0.5, key, T, width, D, HEAD)
-    store_rows(dq_ptr + query0 * width + head * D, dq * D**-0.5, query, S, width, D, HEAD)
 
 
 @triton.jit
@@ -567,50 +380,3 @@ def _dense(x: Tensor) -> Tensor:
 def _strides(**arrays: Tensor) -> dict[str, int]:
     """From one sequence to the next and from one token to the next; packed sequences start at any token."""
     return {f"{name}_{axis}": x.stride(i) for name, x in arrays.items() for axis, i in (("batch", 0), ("row", -2))}
-
-
-# How many queries and keys make a tile, by how many warps, in how many stages of loading ahead. A tile is as large as the
-# registers of its program allow: a larger one reads less, one that does not fit goes back and forth to memory.
-# "one tile": forward over at most so many keys; "head": backward where queries and keys are at most so many queries.
-# Tensor cores take float16 and bfloat16; exact products of float32 and float64 hold all their factors in registers.
-TILES = {
-    ("half", 64): {
-        "one tile": (128, 128, 8, 1), "forward": (128, 64, 8, 3),
-        "head": (128, 64, 8, 1), "queries": (128, 64, 8, 2), "keys": (64, 128, 8, 2),
-    },
-    ("half", 128): {
-        "one tile": (64, 64, 8, 1), "forward": (128, 64, 8, 2),
-        "head": (64, 32, 8, 1), "queries": (64, 32, 8, 2), "keys": (32, 64, 8, 2),
-    },
-    ("single", 64): {
-        "one tile": (32, 32, 4, 1), "forward": (64, 32, 8, 2),
-        "head": (32, 32, 8, 1), "queries": (32, 32, 4, 2), "keys": (32, 32, 4, 2),
-    },
-    ("single", 128): dict.fromkeys(("one tile", "forward", "head", "queries", "keys"), (16, 16, 4, 2)),
-    ("double", 64): dict.fromkeys(("one tile", "forward", "head", "queries", "keys"), (16, 16, 4, 1)),
-    ("double", 128): dict.fromkeys(("one tile", "forward", "head", "queries", "keys"), (16, 16, 4, 1)),
-}  # fmt: skip
-# The same where dropout, or a bias for every pair of query and key, wants registers too.
-SMALL_TILES = {
-    ("half", 64): {
-        "one tile": (64, 128, 8, 1),
-        "head": (128, 32, 8, 1), "queries": (128, 32, 8, 2), "keys": (32, 128, 8, 2),
-    },
-    ("half", 128): {"forward": (64, 64, 8, 2)},
-}  # fmt: skip
-
-
-def choose_tile(
-    kernel: str, problem: dict[str, Any], dtype: torch.dtype, block: tuple[int, int] | None
-) -> dict[str, int]:
-    """The tile of one of the kernels; `block` overrules its size."""
-    kind = {2: "half", 4: "single", 8: "double"}[dtype.itemsize], max(64, problem["HEAD"])
-    queries, keys, warps, stages = TILES[kind][kernel]
-    if problem["DROP_PROB"] or problem["bias_query"] is not None:
-        queries, keys, warps, stages = SMALL_TILES.get(kind, {}).get(kernel, (queries, keys, warps, stages))
-    queries = min(queries, max(16, triton.next_power_of_2(problem["S"])))
-    keys = min(keys, max(16, triton.next_power_of_2(problem["T"])))
-    queries, keys = block or (queries, keys)
-    if not INTERPRETED and triton.runtime.driver.active.get_current_target().backend == "hip":
-        warps = max(4, warps // 2)  # a warp of AMD's has 64 lanes
-    return {"BLOCK_Q": queries, "BLOCK_K": keys, "num_warps": warps, "num_stages": stages}

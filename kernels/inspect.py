@@ -89,6 +89,7 @@ def workloads() -> list[Workload]:
     add("softmax", "rows of 512", both, (16, 18, 512, 512))
     add("softmax", "rows of 250300", half, (1024, 250300))
     add("layer_norm", "1664 wide", both, (8192, 1664), (1664,), (1664,), eps=1e-12)
+    add("layer_norm", "16384 wide", half, (512, 16384), (16384,), (16384,), eps=1e-12)
     add("residual_layer_norm", "1152 wide", both, (8192, 1152), (8192, 1152), (1152,), (1152,), eps=1e-12)
     add("bias_gelu", "4608 wide", both, (8192, 4608), (4608,))
     add("gelu", "1664 wide", half, (8192, 1664))

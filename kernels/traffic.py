@@ -91,18 +91,21 @@ def traffic() -> Iterator[Traffic]:
         running.programs += 1
         start_program(*place)
 
+    def lanes(mask: Any) -> int:
+        return int(np.count_nonzero(mask.data))
+
     def counted_load(pointers: Any, mask: Any, *rest: Any, **settings: Any) -> Any:
         value = load(pointers, mask, *rest, **settings)
-        running.loaded += np.count_nonzero(mask.data) * value.data.itemsize
+        running.loaded += lanes(mask) * value.data.itemsize
         return value
 
     def counted_store(pointers: Any, value: Any, mask: Any, *rest: Any, **settings: Any) -> None:
         store(pointers, value, mask, *rest, **settings)
-        running.stored += np.count_nonzero(mask.data) * value.data.itemsize
+        running.stored += lanes(mask) * value.data.itemsize
 
     def counted_rmw(operation: Any, pointers: Any, value: Any, mask: Any, *rest: Any) -> Any:
         before = atomic_rmw(operation, pointers, value, mask, *rest)
-        size = np.count_nonzero(mask.data) * value.data.itemsize
+        size = lanes(mask) * value.data.itemsize
         running.loaded += size
         running.stored += size
         return before
@@ -110,7 +113,7 @@ def traffic() -> Iterator[Traffic]:
     def counted_cas(pointers: Any, compare: Any, value: Any, *rest: Any) -> Any:
         before = atomic_cas(pointers, compare, value, *rest)
         running.loaded += before.data.nbytes
-        running.stored += np.count_nonzero(before.data == compare.data) * value.data.itemsize
+        running.stored += int(np.count_nonzero(before.data == compare.data)) * value.data.itemsize
         return before
 
     with ExitStack() as patches:

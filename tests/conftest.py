@@ -1,5 +1,7 @@
 """Set before anything of ours is imported: shapes in signatures are checked, and the same cases are drawn on every run."""
 
+from typing import Any
+
 import hypothesis
 import pytest
 from jaxtyping import install_import_hook
@@ -8,7 +10,9 @@ from jaxtyping import install_import_hook
 install_import_hook("minirembert.ops", "beartype.beartype")
 
 import torch  # noqa: E402
-from impls import IMPLS, Impl  # noqa: E402
+from impls import IMPLS, TRITON, Impl  # noqa: E402
+
+from kernels._launch import INTERPRETED  # noqa: E402
 
 torch.set_num_threads(1)  # the arrays are tiny
 
@@ -20,6 +24,35 @@ hypothesis.settings.register_profile(
     "search", max_examples=500, deadline=None, database=None, report_multiple_bugs=False
 )
 hypothesis.settings.load_profile("default")
+
+
+LEGS = (
+    "interpreted, one program after the other: shows what they compute; cannot see races, TF32 or 32-bit offsets"
+    if INTERPRETED
+    else "compiled, on " + torch.cuda.get_device_name(),
+    "compiled ahead of time for sm_80, sm_90, gfx942 (test_compilation.py): shows registers, spills, shared memory and "
+    "instructions; cannot see numbers",
+    "on a GPU (pytest tests -m gpu): " + ("not run, there is none" if INTERPRETED else "this is one"),
+)
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Which leg ran, and what it cannot see."""
+    terminalreporter.section("kernels")
+    for leg in LEGS:
+        terminalreporter.write_line(leg)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """On a GPU, whatever runs compiled kernels is a GPU test."""
+    if INTERPRETED:
+        return
+    for item in items:
+        parameters = getattr(item, "callspec", None)
+        if parameters and parameters.params.get("impl") is TRITON:
+            item.add_marker(pytest.mark.gpu)
+        if item.path.stem in ("test_backends", "test_half_precision", "test_functional"):
+            item.add_marker(pytest.mark.gpu)
 
 
 @pytest.fixture(scope="session", params=IMPLS, ids=lambda impl: impl.name)

@@ -19,7 +19,7 @@ from kernels import functional as K
 from minirembert import RemBertConfig
 
 TINY = Sizes(
-    batches=((2, 20), (3, 8)), heads=2, head=16, tokens=6, hidden=24, output_embedding=40, intermediate=56,
+    batches=((3, 20),), heads=2, head=16, tokens=6, hidden=24, output_embedding=40, intermediate=56,
     probabilities=(2, 3, 5, 24), vocabulary=(2, 17000),
 )  # fmt: skip
 TINY_OPERATIONS = {operation.name: operation for operation in operations(TINY)}
@@ -84,7 +84,7 @@ def test_a_wrong_gradient_is_refused() -> None:
 
 
 def test_what_is_captured_is_examined_too() -> None:
-    operation = TINY_OPERATIONS["attention, 2 x 20, ragged, float32"]
+    operation = TINY_OPERATIONS["attention, 3 x 20, ragged, float32"]
     inputs = operation.inputs(0)
     right = kernels_gpu.truth(operation, inputs)
     ours = operation.sides["triton"]
@@ -211,7 +211,6 @@ def pretended(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
     monkeypatch.setattr(kernels_gpu, "reason_not_to_capture", lambda run: None)
     monkeypatch.setattr(kernels_gpu, "with_compiled", lambda operation: operation.sides)
-    monkeypatch.setattr(kernels_gpu.autograd_config, "donated_buffer", True)
     return monkeypatch
 
 
@@ -241,11 +240,9 @@ def test_one_failure_is_recorded_and_the_run_goes_on(
 
 
 def test_what_cannot_be_captured_is_compared_as_it_is_called(pretended: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    operation = TINY_OPERATIONS["attention, 3 x 8, ragged, bfloat16"]
-    sides = {name: operation.sides[name] for name in ("triton", "eager")}
-    pretended.setattr(kernels_gpu, "operations", lambda: [Operation(**{**vars(operation), "sides": sides})])
+    pretended.setattr(kernels_gpu, "operations", lambda: [TINY_OPERATIONS["gelu, 6 x 40, bfloat16"]])
     pretended.setattr(kernels_gpu, "reason_not_to_capture", lambda run: "it waits")
-    assert kernels_gpu.main(["--kernels", "attention", "--out", str(tmp_path / "results.json")]) == 0
+    assert kernels_gpu.main(["--kernels", "gelu", "--out", str(tmp_path / "results.json")]) == 0
     record = json.loads((tmp_path / "results.json").read_text())
     assert record["complete"]
     for row in record["rows"]:
@@ -263,10 +260,14 @@ def test_time_that_has_run_out_is_a_problem(pretended: pytest.MonkeyPatch, tmp_p
 # --- the whole model --------------------------------------------------------------------------------------------------
 
 
-def test_the_two_models_take_the_same_step() -> None:
+@pytest.fixture(scope="module")
+def case() -> gpu_model.Case:
     sizes = dict(vocab_size=400, hidden_size=32, num_hidden_layers=1, num_attention_heads=2, input_embedding_size=8)
     config = RemBertConfig(**sizes, output_embedding_size=24, intermediate_size=40, max_position_embeddings=16)
-    case = gpu_model.Case(config, 2, 12)
+    return gpu_model.Case(config, 2, 12)
+
+
+def test_the_two_models_take_the_same_step(case: gpu_model.Case) -> None:
     batch = gpu_model.batch_of(case)
     model = gpu_model.our_model(case, "float32")
     ours, theirs = gpu_model.our_step(model, batch)(), gpu_model.their_step(case, model, batch)()
@@ -280,6 +281,21 @@ def test_the_two_models_take_the_same_step() -> None:
     moved, flops = gpu_model.cost(case, labelled=3)
     assert flops == 6 * (24 * (layer + 8 * 32) + 3 * (32 * 24 + 24 * 400))
     assert moved == 6 * model.num_parameters()
+
+
+def test_a_step_that_differs_is_not_timed(pretended: pytest.MonkeyPatch, tmp_path: Path, case: gpu_model.Case) -> None:
+    out = tmp_path / "results.json"
+    call = ["--kernels", "model", "--out", str(out)]
+    pretended.setattr(gpu_model, "rembert", lambda: case)
+    pretended.setattr(kernels_gpu, "Timed", lambda launch, runs: FakeTimed(lambda: None, runs))
+    assert kernels_gpu.main(call) == 0
+    (row,) = json.loads(out.read_text())["rows"]
+    assert gpu_table.ratio(row, "transformers") == 1 and row["sides"]["triton"]["apart"]["loss"] < 0.01
+
+    pretended.setitem(gpu_model.LIMITS, "gradients", 1e-6)
+    assert kernels_gpu.main(call) == 1
+    (row,) = json.loads(out.read_text())["rows"]
+    assert "apart by" in row["failed"] and "called_us" not in row["sides"]["triton"]
 
 
 # --- what the times say -----------------------------------------------------------------------------------------------

@@ -5,8 +5,8 @@
 The chapters so far asked what an operation computes. This one and the next two ask how often it goes to memory. A GPU
 multiplies faster than it fetches: while one number comes from memory, it could have computed with it many times. An
 operation with little arithmetic takes as long as its numbers take to travel. So we count numbers that travel. We start
-from the NumPy softmax, cut its row into tiles, and say what each version loads and stores before we run it.
-Then we look at what it really did, to the byte.
+from the NumPy softmax, cut its row into tiles, and say what each version loads and stores before we run it. Then we
+look at what it really did, to the byte.
 
 Read beside it: ``minirembert/ops/softmax.py`` and its twin ``kernels/softmax.py``, whose steps have the same numbers.
 

@@ -257,9 +257,9 @@ assert 0 < spread < 256 * np.finfo(np.float32).eps * np.abs(addends).sum(axis=0)
 # (The interpreter cannot show it. Its programs run in order, and its atomics would give the same bits each time. Neither
 # can it show that two programs get in each other's way. For that one needs a GPU, and many repeats.)
 #
-# The kernel does it in two stages. There are P programs, each takes every P-th row, adds up *in registers*, and stores
-# its two sums in a row of its own. Then a second kernel adds the P rows, in a fixed order. P depends on the number of
-# rows only, and not on the device. So the order is the same everywhere.
+# The kernel does it in two stages. There are P programs, each takes every P-th tile of rows, adds up *in registers*,
+# and stores its two sums in a row of its own. Then a second kernel adds the P rows, in a fixed order. P depends on the
+# number of rows only, and not on the device. So the order is the same everywhere.
 #
 # Prediction: the first kernel loads 2 N H, two statistics a row and the weight in each program; it stores N H and 2 P H.
 # The second loads those 2 P H and stores 2 H.

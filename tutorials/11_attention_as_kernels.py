@@ -91,11 +91,11 @@ with np.errstate(over="ignore"):
 #
 # The S x T matrix is in neither. The shapes are small, as the interpreter is slow. But the tiles are small too: n is 4.
 
-B, S, h, d, BLOCK = 2, 64, 2, 16, 16
+B, S, h, d, BLOCK = 1, 64, 2, 16, 16
 H, n, NUMBER = h * d, S // BLOCK, 4  # float32: 4 bytes
 q, k, v, dy = (numbers(B, S, H) for _ in range(4))
 array, statistic = B * S * H * NUMBER, B * h * S * NUMBER
-tile = B * h * BLOCK * d * NUMBER  # one block of one of the arrays, in all sequences and heads
+tile = B * h * BLOCK * d * NUMBER  # one block of one of the arrays, in all heads
 
 
 def forward(q, k, v, block: int | tuple[int, int] = BLOCK, **settings) -> Traffic:
@@ -133,9 +133,9 @@ for queries in (16, 32, 64):
 # the same, and so causal attention costs at least 0.625 of the whole, not a half.
 
 
-def visited(causal_count: Traffic) -> int:
-    """Tiles of keys and values per sequence and head."""
-    return (causal_count.loaded - array) // (2 * tile)
+def visited(count: Traffic) -> int:
+    """Tiles of keys and values that each head looks at."""
+    return (count.loaded - array) // (2 * tile)
 
 
 causal = forward(q, k, v, causal=True)
@@ -150,7 +150,8 @@ for queries, keys in ((32, 16), (16, 32)):  # other shapes: as many key blocks a
 
 figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
 sizes = np.array([16, 32, 64])
-left.plot(sizes, 2 + 2 * S / sizes, "k-", linewidth=1, label="2 + 2 n")
+fine = np.linspace(16, 64, 100)
+left.plot(fine, 2 + 2 * S / fine, "k-", linewidth=1, label="2 + 2 n")
 for style, settings in (("ko", {}), ("kx", {"causal": True})):
     counts = [forward(q, k, v, block=(int(size), 16), **settings).total - 2 * statistic for size in sizes]
     left.plot(sizes, np.array(counts) / array, style, label="counted" + (", causal" if settings else ""))
@@ -167,10 +168,9 @@ plt.show()
 # keys in blocks of 16 has 3 blocks, not 4. And a sequence without any real key? It is defined to attend to all keys alike,
 # as in Hugging Face, so it visits all 4. Each program also loads the length of its sequence, 8 bytes.
 
-for lengths, blocks in (((64, 64), 4 + 4), ((64, 37), 4 + 3), ((37, 16), 3 + 1), ((64, 0), 4 + 4)):
-    padded = forward(q, k, v, key_lengths=np.array(lengths))
-    programs = padded["attention_kernel"].programs
-    assert padded.loaded == array + n * blocks * 2 * (tile // B) + 8 * programs
+for length, blocks in ((64, 4), (37, 3), (16, 1), (0, 4)):
+    padded = forward(q, k, v, key_lengths=np.array([length]))
+    assert padded.loaded == array + n * blocks * 2 * tile + 8 * padded["attention_kernel"].programs
 
 # %%
 # Dropout without a mask in memory
@@ -197,11 +197,12 @@ assert forward(q, k, v, **dropping).total == count.total
 # lse_rest). For ordinary rows it is the last digits of lse, next to nothing.
 
 lowest = np.finfo(np.float32).min
-_, saved = attention(q, k, v, h, key_lengths=np.array([64, 0]), block=(BLOCK, BLOCK))
-assert (saved.lse[1] == lowest).all() and np.allclose(saved.lse_rest[1], math.log(S))
+_, ordinary = attention(q, k, v, h, block=(BLOCK, BLOCK))
+_, blind = attention(q, k, v, h, key_lengths=np.array([0]), block=(BLOCK, BLOCK))
+assert (blind.lse == lowest).all() and np.allclose(blind.lse_rest, math.log(S))
 assert lowest + np.float32(math.log(S)) == lowest
-assert np.allclose(np.exp((lowest - saved.lse[1]) - saved.lse_rest[1]), 1 / S)
-assert np.abs(saved.lse_rest[0]).max() < 1e-6
+assert np.allclose(np.exp((lowest - blind.lse) - blind.lse_rest), 1 / S)
+assert np.abs(ordinary.lse_rest).max() < 1e-6
 
 # %%
 # Backward: every sum has one owner

@@ -1,0 +1,81 @@
+"""Makes the interpreter notice what it would let pass: access outside a kernel's arrays, and results that nobody wrote.
+
+Triton's interpreter reads and writes whatever address a kernel computes. A forgotten mask then goes unnoticed, as long as
+the memory beyond the end happens to be there; on a GPU that is where a neighbour's numbers get overwritten. And an entry of
+the result that no program wrote may hold the right answer, left there by an earlier run in the same place.
+
+Not here: races, shared memory. On a GPU, `compute-sanitizer` looks for such mistakes.
+"""
+
+from typing import Any
+
+import numpy as np
+import torch
+from triton.runtime import interpreter
+
+from kernels._launch import INTERPRETED
+
+Extent = tuple[int, int]  # of an array in memory: its first byte, and the first one beyond it
+
+
+class OutOfBoundsError(AssertionError):
+    """A kernel reaches beyond its arrays."""
+
+
+class _Bounds:
+    """Those of the arrays of the kernel that is running."""
+
+    def __init__(self) -> None:
+        self.kernel = ""
+        self.starts, self.ends = np.zeros(0, np.uint64), np.zeros(0, np.uint64)
+
+    def set(self, kernel: str, arrays: list[torch.Tensor]) -> None:
+        merged: list[Extent] = []
+        for start, end in sorted(_extent(array) for array in arrays if array.numel()):
+            if merged and start <= merged[-1][1]:
+                start, end = merged[-1][0], max(end, merged.pop()[1])
+            merged.append((start, end))
+        self.kernel = kernel
+        self.starts, self.ends = (np.array(side, np.uint64) for side in ([s for s, _ in merged], [e for _, e in merged]))
+
+    def check(self, pointers: Any, mask: Any, verb: str) -> None:
+        addresses = pointers.data[mask.data.astype(bool)]
+        size = max(1, pointers.get_element_ty().primitive_bitwidth // 8)
+        array = np.searchsorted(self.starts, addresses, side="right") - 1  # the last one that starts before
+        outside = (array < 0) | (addresses + np.uint64(size) > self.ends[array]) if len(self.ends) else addresses > 0
+        if outside.any():
+            raise OutOfBoundsError(
+                f"{self.kernel}, program {interpreter.interpreter_builder.grid_idx}: {verb} {outside.sum()} of "
+                f"{outside.size} numbers outside of its arrays"
+            )
+
+
+def _extent(array: torch.Tensor) -> Extent:
+    last = sum((n - 1) * stride for n, stride in zip(array.shape, array.stride(), strict=True))
+    return array.data_ptr(), array.data_ptr() + (last + 1) * array.itemsize
+
+
+def make_strict() -> None:
+    """For the rest of the process. Does nothing where kernels are compiled."""
+    if not INTERPRETED:
+        return
+    bounds, builder, executor = _Bounds(), interpreter.InterpreterBuilder, interpreter.GridExecutor
+    load, store, arguments = builder.create_masked_load, builder.create_masked_store, executor._init_args_hst
+
+    def checked_load(self: Any, pointers: Any, mask: Any, *rest: Any, **more: Any) -> Any:
+        bounds.check(pointers, mask, "reads")
+        return load(self, pointers, mask, *rest, **more)
+
+    def checked_store(self: Any, pointers: Any, value: Any, mask: Any, *rest: Any, **more: Any) -> Any:
+        bounds.check(pointers, mask, "writes")
+        return store(self, pointers, value, mask, *rest, **more)
+
+    def noted_arguments(self: Any, *given: Any) -> Any:
+        positional, named = arguments(self, *given)
+        arrays = [value for value in (*positional, *named.values()) if isinstance(value, torch.Tensor)]
+        bounds.set(self.fn.__name__, arrays)
+        return positional, named
+
+    builder.create_masked_load, builder.create_masked_store = checked_load, checked_store
+    executor._init_args_hst = noted_arguments
+    torch.use_deterministic_algorithms(True)  # what torch.empty gives is full of NaN then

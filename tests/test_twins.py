@@ -1,0 +1,77 @@
+"""The two implementations can be read side by side: same files, same names, same arguments, same steps."""
+
+import ast
+import inspect
+import re
+from types import ModuleType
+
+import pytest
+
+from kernels import activations, attention, attention_backward, layernorm, softmax
+from kernels.table import OPS as KERNEL_OPS
+from minirembert import ops
+from minirembert.ops import OPS
+
+
+def home(function: object) -> str:
+    return inspect.getmodule(function).__name__.rpartition(".")[2]
+
+
+def arguments(function: object) -> dict[str, object]:
+    """Names and defaults, in order; all but the size of a tile, which NumPy has no use for."""
+    parameters = inspect.signature(function).parameters.values()
+    return {p.name: p.default for p in parameters if p.name != "block"}
+
+
+def test_the_tables_have_the_same_ops():
+    assert list(OPS) == list(KERNEL_OPS)
+
+
+@pytest.mark.parametrize("name", OPS)
+def test_an_op_and_its_twin_have_the_same_file_name_and_arguments(name):
+    for ours, theirs in zip(OPS[name], KERNEL_OPS[name], strict=True):
+        if ours is None:
+            assert theirs is None
+            continue
+        assert home(ours) == home(theirs)
+        assert ours.__name__ == theirs.__name__ or "<locals>" in ours.__qualname__
+        assert list(arguments(ours)) == list(arguments(theirs))
+        assert arguments(ours) == arguments(theirs)
+
+
+STEPS = {
+    "softmax": (ops.softmax, "softmax", softmax, ["softmax_kernel", "split_softmax_kernel"]),
+    "softmax, backward": (
+        ops.softmax, "softmax_backward", softmax, ["softmax_backward_kernel", "split_softmax_backward_kernel"],
+    ),
+    "layer norm": (ops.layernorm, "layer_norm", layernorm, ["layer_norm_kernel"]),
+    "layer norm, backward": (ops.layernorm, "layer_norm_backward", layernorm, ["layer_norm_backward_kernel"]),
+    "bias + GELU": (ops.activations, "bias_gelu", activations, ["bias_gelu_kernel"]),
+    "bias + GELU, backward": (ops.activations, "bias_gelu_backward", activations, ["bias_gelu_backward_kernel"]),
+    "attention": (ops.attention, "_forward", attention, ["attention_kernel"]),
+    "attention, backward, in one tile": (
+        ops.attention, "_backward", attention_backward, ["attention_backward_head_kernel"],
+    ),
+    "attention, backward": (
+        ops.attention, "_backward", attention_backward,
+        [["attention_delta_kernel", "attention_backward_keys_kernel", "attention_backward_queries_kernel"]],
+    ),
+}  # fmt: skip
+
+
+def steps(module: ModuleType, name: str) -> set[int]:
+    """The numbers of the comments `# 1. ...` in a function of the module."""
+    source = inspect.getsource(module)
+    (function,) = (n for n in ast.parse(source).body if isinstance(n, ast.FunctionDef) and n.name == name)
+    return {int(number) for number in re.findall(r"# (\d)\. ", ast.get_source_segment(source, function))}
+
+
+@pytest.mark.parametrize("pair", STEPS)
+def test_the_same_number_is_the_same_step(pair):
+    """Every step of the NumPy function is in its kernel, or in the kernels that share its work; and nothing else is."""
+    reference, function, twin, kernels = STEPS[pair]
+    expected = steps(reference, function)
+    assert expected == set(range(1, len(expected) + 1)) != set()
+    for kernel in kernels:
+        together = [kernel] if isinstance(kernel, str) else kernel
+        assert set.union(*(steps(twin, name) for name in together)) == expected, f"steps of {' and '.join(together)}"
