@@ -216,7 +216,7 @@ TILES = {
         "head": (32, 32, 8, 1), "queries": (32, 32, 4, 2), "keys": (32, 32, 4, 2),
     },
     ("single", 128): dict.fromkeys(("one tile", "forward", "head", "queries", "keys"), (16, 16, 4, 2)),
-    ("double", 64): dict.fromkeys(("one tile", "forward", "head", "queries", "keys"), (16, 16, 4, 1)),
+    ("double", 64): dict.fromkeys(("one tile", "forward", "head", "queries", "keys"), (32, 32, 8, 1)),
     ("double", 128): dict.fromkeys(("one tile", "forward", "head", "queries", "keys"), (16, 16, 4, 1)),
 }  # fmt: skip
 # The same where dropout wants registers too, and where a bias for every pair of query and key does.

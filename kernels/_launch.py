@@ -20,8 +20,8 @@ import torch
 if "TRITON_INTERPRET" not in os.environ:
     os.environ["TRITON_INTERPRET"] = "0" if torch.cuda.is_available() else "1"
 
-import triton  # noqa: E402
-import triton.language as tl  # noqa: E402
+import triton
+import triton.language as tl
 
 INTERPRETED: bool = triton.knobs.runtime.interpret
 INTERPRET = tl.constexpr(INTERPRETED)  # the same, for kernels to ask
@@ -95,12 +95,22 @@ def launcher(function: F) -> F:
     return launch  # type: ignore[return-value]
 
 
-def to_tensor(value: Any, device: torch.device | None = None) -> Any:
+def to_tensor(value: Any) -> Any:
     """A NumPy array as a tensor where the kernels run (sharing memory if it can); anything else as it is."""
     if not isinstance(value, np.ndarray):
         return value
     shareable = value.flags.writeable and all(stride >= 0 for stride in value.strides)
-    return torch.from_numpy(value if shareable else value.copy()).to(device or DEVICE)
+    tensor = torch.from_numpy(value if shareable else value.copy()).to(DEVICE)
+    if tensor.is_cuda:
+        tensor.on_host = value  # see `on_host`
+    return tensor
+
+
+def on_host(tensor: torch.Tensor) -> np.ndarray:
+    """Ids, labels or lengths where Python can look at them. What came as a NumPy array is there still; what has only ever
+    been on a GPU must be fetched, and whoever fetches waits for all that was launched before."""
+    value = getattr(tensor, "on_host", None)
+    return tensor.cpu().numpy() if value is None else value
 
 
 def _to_tensors(value: Any) -> Any:

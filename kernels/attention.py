@@ -17,6 +17,7 @@ Not here: the kernels of the backward pass (`attention_backward.py`), how large 
 
 from typing import Any
 
+import numpy as np
 import torch
 import triton
 import triton.language as tl
@@ -38,7 +39,7 @@ from kernels._attention_tiles import (
     scores,
     store_rows,
 )
-from kernels._launch import accumulator, dot, input_precision, launcher, statistics_dtype
+from kernels._launch import accumulator, dot, input_precision, launcher, on_host, statistics_dtype, to_tensor
 from kernels.attention_backward import (
     attention_backward_head_kernel,
     attention_backward_keys_kernel,
@@ -182,12 +183,12 @@ def attention(
 ) -> tuple[Float[Tensor, "B S H"], AttentionSaved]:
     """Each query's average of the values. `block`: queries and keys of a tile, powers of two from 16.
 
-    `bias` must broadcast to (B, h, S, T). To check `key_lengths` waits for the device. Raises ValueError if H is no
-    multiple of `num_heads`, a length is outside [0, T] or `drop_prob` outside [0, 1).
+    `bias` must broadcast to (B, h, S, T). Lengths that are on a GPU already are waited for, to be checked. Raises
+    ValueError if H is no multiple of `num_heads`, a length is outside [0, T] or `drop_prob` outside [0, 1).
     """
     check_drop_prob(drop_prob)
     if key_lengths is not None:
-        check_key_lengths(key_lengths.cpu().numpy(), k.shape[1])
+        check_key_lengths(on_host(key_lengths), k.shape[1])
     problem = _problem(q, k, num_heads, bias, key_lengths, None, causal, drop_prob, seed)
     y, lse, lse_rest = _forward(q, k, v, problem, block)
     return y, AttentionSaved(q, k, v, bias, key_lengths, y, lse, lse_rest, num_heads, causal, drop_prob, seed)
@@ -218,10 +219,11 @@ def attention_packed(
 ) -> tuple[Float[Tensor, "N H"], AttentionPackedSaved]:
     """`attention` within each of several sequences that lie end to end: tokens cu_seqlens[b] to cu_seqlens[b + 1].
 
-    To read `cu_seqlens` waits for the device. Raises ValueError unless it starts at 0, never falls and ends at N.
+    Ends that are on a GPU already are waited for, forward and backward. Raises ValueError unless they start at 0, never
+    fall and end at N.
     """
     check_drop_prob(drop_prob)
-    check_cu_seqlens(cu_seqlens.cpu().numpy(), len(q))
+    check_cu_seqlens(on_host(cu_seqlens), len(q))
     problem = _problem(q, k, num_heads, None, None, cu_seqlens, causal, drop_prob, seed)
     y, lse, lse_rest = _forward(q, k, v, problem, block)
     return y, AttentionPackedSaved(q, k, v, cu_seqlens, y, lse, lse_rest, num_heads, causal, drop_prob, seed)
@@ -231,7 +233,7 @@ def attention_packed(
 def attention_packed_backward(
     dy: Float[Tensor, "N H"], saved: AttentionPackedSaved, *, block: tuple[int, int] | None = None
 ) -> tuple[Float[Tensor, "N H"], Float[Tensor, "N H"], Float[Tensor, "N H"]]:
-    """dq, dk, dv. Waits for the device to read the lengths."""
+    """dq, dk, dv."""
     s = saved
     problem = _problem(s.q, s.k, s.num_heads, None, None, s.cu_seqlens, s.causal, s.drop_prob, s.seed)
     return _backward(dy, saved, problem, block)
@@ -277,12 +279,13 @@ def _problem(
     if cu_seqlens is None:
         (batch, S, _), T = q.shape, k.shape[1]
     else:
-        lengths = cu_seqlens.diff().long()
+        lengths = np.diff(on_host(cu_seqlens)).astype(np.int64)
         batch, S = len(lengths), int(lengths.max())
         T = S
         if drop_prob:
-            firsts = num_heads * (lengths.square().cumsum(0) - lengths.square())
-    kind, strides = None, (None,) * 4
+            firsts = to_tensor(num_heads * (np.cumsum(lengths**2) - lengths**2))
+    kind = None
+    strides: tuple[int | None, ...] = (None,) * 4
     if bias is not None:
         kind = "boolean" if bias.dtype == torch.bool else "added"
         if bias.dtype == torch.float64:

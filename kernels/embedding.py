@@ -11,28 +11,21 @@ lies there already costs one wait for it.
 Not here: sparse gradients.
 """
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Integer
 from torch import Tensor
 
-from kernels._launch import launcher, statistics_dtype
+from kernels._launch import launcher, on_host, statistics_dtype
 from minirembert.ops.embedding import EmbeddingSaved, check_ids
 
 
+@launcher
 def embedding(
-    weight: Float[Tensor, "V E"], ids: Integer[Tensor | np.ndarray, "*batch"], padding_idx: int | None = None
+    weight: Float[Tensor, "V E"], ids: Integer[Tensor, "*batch"], padding_idx: int | None = None
 ) -> tuple[Float[Tensor, "*batch E"], EmbeddingSaved]:
     """Rows of `weight` at `ids`. Raises IndexError for an id outside the table."""
     check_ids(on_host(ids), len(weight), "ids")
-    return _embedding(weight, ids, padding_idx)
-
-
-@launcher
-def _embedding(
-    weight: Float[Tensor, "V E"], ids: Integer[Tensor, "*batch"], padding_idx: int | None
-) -> tuple[Float[Tensor, "*batch E"], EmbeddingSaved]:
     ids = ids.to(weight.device)
     # 1. copy the rows
     y = F.embedding(ids.long(), weight)
@@ -51,8 +44,3 @@ def embedding_backward(dy: Float[Tensor, "*batch E"], saved: EmbeddingSaved) -> 
     if saved.padding_idx is not None:
         dweight[saved.padding_idx] = 0
     return (dweight.to(dy.dtype),)
-
-
-def on_host(ids: Integer[Tensor | np.ndarray, "*batch"]) -> Integer[np.ndarray, "*batch"]:
-    """Ids where Python can look at them; from a GPU they have to be fetched."""
-    return ids.cpu().numpy() if isinstance(ids, Tensor) else ids

@@ -11,28 +11,20 @@ Not here: class weights, label smoothing, sums instead of means; logits that are
 
 from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import Float, Integer
 from torch import Tensor
 
-from kernels._launch import launcher, statistics_dtype
-from kernels.embedding import on_host
-from minirembert.ops.losses import IGNORE_INDEX, CrossEntropySaved, PairSaved
-
-
-def cross_entropy(
-    logits: Float[Tensor, "N C"], labels: Integer[Tensor | np.ndarray, " N"], ignore_index: int = IGNORE_INDEX
-) -> tuple[Float[Tensor, ""], CrossEntropySaved]:
-    """Mean negative log-likelihood in nats. Raises IndexError for a label outside [0, C) that is not `ignore_index`."""
-    _check_labels(on_host(labels), logits.shape[-1], ignore_index)
-    return _cross_entropy(logits, labels, ignore_index)
+from kernels._launch import launcher, on_host, statistics_dtype
+from minirembert.ops.losses import IGNORE_INDEX, CrossEntropySaved, PairSaved, check_labels
 
 
 @launcher
-def _cross_entropy(
-    logits: Float[Tensor, "N C"], labels: Integer[Tensor, " N"], ignore_index: int
+def cross_entropy(
+    logits: Float[Tensor, "N C"], labels: Integer[Tensor, " N"], ignore_index: int = IGNORE_INDEX
 ) -> tuple[Float[Tensor, ""], CrossEntropySaved]:
+    """Mean negative log-likelihood in nats. Raises IndexError for a label outside [0, C) that is not `ignore_index`."""
+    check_labels(on_host(labels), logits.shape[-1], ignore_index)
     labels = labels.to(logits.device)
     labelled, column = _labelled(labels, ignore_index)
     # 1. row maximum
@@ -70,16 +62,6 @@ def _labelled(labels: Tensor, ignore_index: int) -> tuple[Tensor, Tensor]:
     """Which rows count; and the column of each row's label, 0 where there is none."""
     labelled = labels != ignore_index
     return labelled, labels.long().masked_fill(~labelled, 0)[:, None]
-
-
-def _check_labels(labels: Integer[np.ndarray, " N"], classes: int, ignore_index: int) -> None:
-    outside = (labels != ignore_index) & ((labels < 0) | (labels >= classes))
-    if outside.any():
-        row = int(np.argmax(outside))
-        raise IndexError(
-            f"Target {int(labels[row])} is out of bounds in row {row}: "
-            f"labels are 0 to {classes - 1}, or {ignore_index} to be ignored"
-        )
 
 
 @launcher

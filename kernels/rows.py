@@ -7,12 +7,11 @@ Not here: `index_add_`, the obvious backward half of `select_rows`; `embedding.p
 
 import math
 
-import numpy as np
 from jaxtyping import Float, Integer
 from torch import Tensor, contiguous_format
 
-from kernels._launch import launcher
-from kernels.embedding import embedding_backward, on_host
+from kernels._launch import launcher, on_host
+from kernels.embedding import embedding_backward
 from minirembert.ops.embedding import EmbeddingSaved, check_ids
 from minirembert.ops.rows import AddSaved, ReshapeSaved, ScaleSaved, SelectFeatureSaved, SelectRowsSaved
 
@@ -57,18 +56,12 @@ def reshape_backward(dy: Float[Tensor, "..."], saved: ReshapeSaved) -> tuple[Flo
     return (dy.clone(memory_format=contiguous_format).reshape(saved.x_shape),)
 
 
+@launcher
 def select_rows(
-    x: Float[Tensor, "*batch H"], rows: Integer[Tensor | np.ndarray, " N"]
+    x: Float[Tensor, "*batch H"], rows: Integer[Tensor, " N"]
 ) -> tuple[Float[Tensor, "N H"], SelectRowsSaved]:
     """Rows of x, counted through its flattened leading axes. Raises IndexError for a row that x does not have."""
     check_ids(on_host(rows), math.prod(x.shape[:-1]), "rows")
-    return _select_rows(x, rows)
-
-
-@launcher
-def _select_rows(
-    x: Float[Tensor, "*batch H"], rows: Integer[Tensor, " N"]
-) -> tuple[Float[Tensor, "N H"], SelectRowsSaved]:
     rows = rows.to(x.device)
     return x.reshape(-1, x.shape[-1])[rows.long()], SelectRowsSaved(rows, tuple(x.shape))
 

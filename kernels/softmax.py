@@ -170,7 +170,7 @@ def softmax_backward(
 def one_pass_tile(rows: int, width: int, block: int | None) -> dict[str, int] | None:
     """How a program takes whole rows: several short ones at a time. None where a row does not fit."""
     BLOCK = triton.next_power_of_2(width)
-    if BLOCK > (block or ONE_PASS):
+    if (block or ONE_PASS) < BLOCK:
         return None
     ROWS = min(max(1, (block or TILE) // BLOCK), triton.next_power_of_2(rows))
     return {"ROWS": ROWS, "BLOCK": BLOCK, "num_warps": min(16, max(4, ROWS * BLOCK // 1024))}

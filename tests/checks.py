@@ -283,3 +283,26 @@ def check_the_blocks_do_not_matter(impl: Impl, case: Case) -> None:
     for name, gradient, answer in zip(parameter_names(case.op), gradients, truth(case, dtype).gradients, strict=False):
         if answer is not None:
             assert_right(gradient, answer, dtype, f"d{name} in tiny blocks", case)
+
+
+def check_arrays_may_be_slices_of_wider_ones(impl: Impl, case: Case) -> None:
+    """One product with several weights gives several results side by side: each is read where it lies, its rows further
+    apart than they are long. So is dy; and the axes of a bias may lie in another order."""
+    dtype = impl.dtypes[0]
+    case = case.but_with()
+    arrays, settings = case.at(dtype)
+
+    def among(a: np.ndarray, others: int) -> np.ndarray:
+        if a.ndim < 2:
+            return a
+        around = np.full((*a.shape[:-1], (1 + others) * a.shape[-1]), np.nan, dtype)
+        around[..., -a.shape[-1] :] = a
+        return around[..., -a.shape[-1] :]
+
+    if settings.get("bias") is not None:
+        settings["bias"] = np.asfortranarray(settings["bias"])
+    y, saved = impl.call(case.op, *(among(a, 1 + i) for i, a in enumerate(arrays)), **settings)
+    assert_right(y, truth(case, dtype).y, dtype, "y, sliced,", case)
+    gradients = impl.call_back(case.op, among(case.cotangent(y.shape, dtype), 5), saved)
+    for name, gradient, answer in zip(parameter_names(case.op), gradients, truth(case, dtype).gradients, strict=False):
+        assert_right(gradient, answer, dtype, f"d{name}, sliced,", case)

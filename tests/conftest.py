@@ -37,10 +37,32 @@ LEGS = (
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """Which leg ran, and what it cannot see."""
+    """Which leg ran, and what it cannot see; and how many of the mutants were caught, if they ran."""
     terminalreporter.section("kernels")
     for leg in LEGS:
         terminalreporter.write_line(leg)
+    reports = [*terminalreporter.getreports("passed"), *terminalreporter.getreports("failed")]
+    found = [tuple(value) for report in reports for name, value in report.user_properties if name == "mutant"]
+    if found:
+        terminalreporter.section("mutants")
+        for line in about_mutants(found, one_by_one=terminalreporter.config.get_verbosity() >= 0):
+            terminalreporter.write_line(line)
+
+
+def about_mutants(found: list[tuple[str, str, str, str | None]], one_by_one: bool) -> list[str]:
+    """What is said of mutants, given as (where, op, what is wrong, the property that caught it first)."""
+
+    def score(*selected: str) -> str:
+        caught = [caught_by is not None for *of, _, caught_by in found if tuple(of[: len(selected)]) == selected]
+        return f"{sum(caught)} of {len(caught)}"
+
+    places = sorted({where for where, *_ in found}, reverse=True)
+    lines = ["mutants: " + ", ".join(f"{score(where)} in {where} caught" for where in places)]
+    for op in sorted({op for _, op, *_ in found}):
+        lines.append(f"  {op:24}" + "".join(f"{score(where, op):>10} in {where}" for where in places))
+        for where, _, wrong, caught_by in sorted(m for m in found if m[1] == op and one_by_one):
+            lines.append(f"    {where}, {wrong}  <-  {caught_by or 'NOTHING'}")
+    return lines
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from checks import FLOOR, assert_same, assert_within, truth
+from checks import FLOOR, assert_right, assert_same, assert_within, truth
 from oracles import split_heads
 from properties import holds_for, property_tests
-from strategies import ORDINARY, full_bias, in_float32
+from strategies import ORDINARY, TILE, full_bias, in_float32
 
 from minirembert.ops import OPS
 
@@ -287,6 +287,23 @@ def check_however_a_mask_is_said_it_is_the_same_mask(impl, case):
         assert_within(y, answer.y.exact, answer.y.allowed, f"y of {same}, hidden by {how}", case.seed)
         for name, gradient, expected in zip("qkv", gradients, answer.gradients, strict=True):
             assert_within(gradient, expected.exact, expected.allowed, f"d{name} of {same}, hidden by {how}", case.seed)
+
+
+@holds_for("attention", values=ORDINARY)
+def check_tiles_that_are_hidden_may_be_skipped(impl, case):
+    """Keys behind the last real one and keys of the future are not visited at all, and blocks on that edge are compared with
+    it. Small blocks, and sizes and lengths around their edges, say whether it is the right ones."""
+    rng, dtype, edges = case.rng, impl.dtypes[0], (TILE, TILE + 1, 2 * TILE - 1, 3 * TILE + 5)
+    S, T = rng.choice(edges, 2)
+    q, k, v = (rng.standard_normal((2, n, 3)) for n in (S, T, T))
+    lengths = np.minimum(rng.choice((0, 1, *edges), 2), T)
+    hiding = case.but_with(q, k, v, num_heads=1, bias=None, key_lengths=lengths, causal=bool(rng.random() < 0.7))
+    hiding = undropped(hiding)
+    with impl.tiny_blocks(impl) as tiny:
+        y, gradients, _ = tiny.run(hiding, dtype)
+    assert_right(y, truth(hiding, dtype).y, dtype, "y", hiding)
+    for name, gradient, answer in zip("qkv", gradients, truth(hiding, dtype).gradients, strict=True):
+        assert_right(gradient, answer, dtype, f"d{name}", hiding)
 
 
 @holds_for("attention")

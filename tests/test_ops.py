@@ -17,6 +17,9 @@ holds_for(*DIFFERENTIABLE)(checks.check_the_gradients_are_right)
 holds_for(*DIFFERENTIABLE, values=ORDINARY)(checks.check_backward_is_the_transpose_of_forward)
 holds_for(*OPS)(checks.check_nothing_is_changed_or_shared)
 holds_for(*OPS)(checks.check_the_blocks_do_not_matter)
+# where a kernel is told how far apart rows are
+BY_ROWS = ("softmax", "layer_norm", "residual_layer_norm", "bias_gelu", "attention", "attention_packed")
+holds_for(*BY_ROWS, values=ORDINARY)(checks.check_arrays_may_be_slices_of_wider_ones)
 
 test_op = property_tests()
 

@@ -29,14 +29,7 @@ def cross_entropy(
     logits: Float[Array, "N C"], labels: Integer[Array, " N"], ignore_index: int = IGNORE_INDEX
 ) -> tuple[Float[Array, ""], CrossEntropySaved]:
     """Mean negative log-likelihood in nats. Raises IndexError for a label outside [0, C) that is not `ignore_index`."""
-    labelled = labels != ignore_index
-    outside = labelled & ((labels < 0) | (labels >= logits.shape[-1]))
-    if outside.any():
-        row = int(np.argmax(outside))
-        raise IndexError(
-            f"Target {int(labels[row])} is out of bounds in row {row}: "
-            f"labels are 0 to {logits.shape[-1] - 1}, or {ignore_index} to be ignored"
-        )
+    check_labels(labels, logits.shape[-1], ignore_index)
     # 1. row maximum
     m = logits.max(axis=-1, keepdims=True)
     # 2. log of the sum of exponentials
@@ -44,7 +37,7 @@ def cross_entropy(
     np.exp(p, out=p)
     lse = m[:, 0] + np.log(p.sum(axis=-1))
     # 3. its distance to the label's logit, averaged over the labelled rows
-    rows = np.flatnonzero(labelled)
+    rows = np.flatnonzero(labels != ignore_index)
     losses = lse[rows] - logits[rows, labels[rows]]
     loss = losses.mean() if len(rows) else logits.dtype.type(np.nan)
     return np.asarray(loss), CrossEntropySaved(logits, labels, ignore_index, lse)
@@ -63,6 +56,17 @@ def cross_entropy_backward(dy: Float[Array, ""], saved: CrossEntropySaved) -> tu
     dlogits *= dy / max(1, len(rows))
     dlogits[labels == ignore_index] = 0
     return (dlogits,)
+
+
+def check_labels(labels: Integer[Array, " N"], classes: int, ignore_index: int) -> None:
+    """Raises IndexError for a label outside [0, classes) that is not `ignore_index`."""
+    outside = (labels != ignore_index) & ((labels < 0) | (labels >= classes))
+    if outside.any():
+        row = int(np.argmax(outside))
+        raise IndexError(
+            f"Target {int(labels[row])} is out of bounds in row {row}: "
+            f"labels are 0 to {classes - 1}, or {ignore_index} to be ignored"
+        )
 
 
 class PairSaved(NamedTuple):

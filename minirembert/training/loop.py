@@ -17,7 +17,6 @@ from minirembert.model.base import RemBertPreTrainedModel
 from minirembert.training.optimizer import clip_gradients, learning_rate_at
 from minirembert.training.run_folder import RunFolder
 
-
 BACKEND_HELP = "who computes: numpy, or triton (on a GPU; without one slowly, under an interpreter)"
 DTYPE_HELP = "of the weights while computing; the optimizer's are float32 (default: bfloat16 on a GPU, else float32)"
 

@@ -85,7 +85,8 @@ def clip_gradients(
 ) -> float:
     """Scales all gradients in place so that their joint Euclidean norm is at most `max_norm`; returns the norm before.
 
-    `norm_of` is that of the backend whose arrays they are. Raises FloatingPointError where the norm is not finite: a step along it would destroy the model.
+    `norm_of` is that of the backend whose arrays they are. Raises FloatingPointError where the norm is not finite: a step
+    along it would destroy the model.
     """
     norm = norm_of(gradients.values())
     if not math.isfinite(norm):

@@ -1,0 +1,493 @@
+"""Wrong kernels, each the right one with one line changed: the mistakes people make when they write them in Triton.
+
+A mutant is an edit of one function of one file of `kernels/`: the text that is there, the text that is planted instead, and
+what is wrong with it in words. Triton's interpreter works from the source of a kernel, and kernels call each other across
+files, so the whole package is copied with the edit made, and the copy imported in its place for as long as that takes. The
+copy's op then stands in the table of `impls.TRITON`.
+
+Not here, because the interpreter cannot show them: races and a forgotten barrier (programs run one after the other), TF32 and
+other reduced products (it multiplies exactly), offsets that pass 2^31 (they need arrays of that size), sums in half
+precision (the properties run in float32 and float64), launch settings that do not fit the chip. `test_compilation.py` and
+the GPU see to some of these.
+"""
+
+import importlib
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+from unittest import mock
+
+from impls import TRITON, Impl
+
+from kernels import _launch
+from minirembert.ops import OpTable
+
+KERNELS = Path(_launch.__file__).parent
+
+# The properties that most mutants are caught by, for saying which one to try first.
+VALUE, GRADIENTS, TILES = "the value is right", "the gradients are right", "the blocks do not matter"
+SHARED, SLICES = "nothing is changed or shared", "arrays may be slices of wider ones"
+SKIPPED = "tiles that are hidden may be skipped"
+
+
+class KernelMutant(NamedTuple):
+    op: str
+    file: str
+    function: str
+    first: str  # the property that is tried first; if it sees nothing, the others are
+    wrong: str
+    old: str
+    new: str
+
+    @contextmanager
+    def planted(self) -> Iterator[Impl]:
+        """The Triton implementation with this mutant in the place of the op."""
+        with tempfile.TemporaryDirectory() as folder:
+            shutil.copytree(KERNELS, Path(folder, "kernels"), ignore=shutil.ignore_patterns("__pycache__"))
+            Path(folder, "kernels", f"{self.file}.py").write_text(self._edited(), encoding="utf-8")
+            ops = {**TRITON.ops, self.op: _table_of(folder)[self.op]}
+            yield replace(TRITON, name=f"{self.op}: {self.wrong}", ops=ops)
+
+    def _edited(self) -> str:
+        source = (KERNELS / f"{self.file}.py").read_text(encoding="utf-8")
+        before, definition, rest = source.partition(f"def {self.function}(")
+        body, end, after = rest.partition("\n\n\n")
+        assert definition, f"{self.file}.py has no function {self.function}: move the mutant"
+        assert body.count(self.old) == 1, (
+            f"{self.function} has {self.old!r} {body.count(self.old)} times: move the mutant"
+        )
+        return before + definition + body.replace(self.old, self.new) + end + after
+
+
+def _table_of(folder: str) -> OpTable:
+    """The op table of the package `kernels` in a folder. The real package is put back afterwards."""
+    mine = {name: module for name, module in sys.modules.items() if name.partition(".")[0] == "kernels"}
+    for name in mine:
+        del sys.modules[name]
+    try:
+        with mock.patch.object(sys, "path", [folder, *sys.path]), mock.patch.object(sys, "dont_write_bytecode", True):
+            return importlib.import_module("kernels.table").OPS
+    finally:
+        for name in [name for name in sys.modules if name.partition(".")[0] == "kernels"]:
+            del sys.modules[name]
+        sys.modules.update(mine)
+
+
+def kernel_mutants(op: str, where: str, first: str, *rows: tuple[str, str, str]) -> list[KernelMutant]:
+    file, function = where.split(".")
+    return [KernelMutant(op, file, function, first, *row) for row in rows]
+
+
+KERNEL_MUTANTS = [
+    *kernel_mutants(
+        "softmax", "softmax.softmax_kernel", VALUE,
+        ("no row maximum", "tl.exp(x - tl.where(empty, 0, m))", "tl.exp(x)"),
+        ("lanes beyond the row loaded as 0", 'other=-float("inf")', "other=0"),
+        ("a load without the mask of the columns", "mask=inside, other=", "mask=row < rows, other="),
+        ("a store without the mask of the columns", "mask=inside)", "mask=row < rows)"),
+        ("a store without the mask of the rows", "mask=inside)", "mask=column < width)"),
+        ("the sum over the rows", "tl.sum(y, axis=1, keep_dims=True)", "tl.sum(y, axis=0, keep_dims=True)"),
+        ("a row too far down", "tl.program_id(0).to(tl.int64) * ROWS", "tl.program_id(0).to(tl.int64)"),
+        ("the last row left out", "row < rows", "row < rows - 1"),
+        ("exponentials in float32", "tl.exp(x - tl.where(empty, 0, m))", "tl.exp((x - tl.where(empty, 0, m)).to(tl.float32)).to(ACC)"),
+    ),
+    *kernel_mutants(
+        "softmax", "softmax.softmax_kernel", "everything hidden",
+        ("lanes beyond the row share an empty one", "tl.where(empty, (column < width).to(ACC), y)", "tl.where(empty, 1, y)"),
+    ),
+    *kernel_mutants(
+        "softmax", "softmax.softmax_backward_kernel", GRADIENTS,
+        ("no gain", "dx = y * (dy - gain)", "dx = y * dy"),
+        ("the gain not weighted", "tl.sum(dy * y,", "tl.sum(dy,"),
+    ),
+    *kernel_mutants(
+        "softmax", "softmax.split_softmax_statistics_kernel", TILES,
+        ("lanes beyond the row loaded as 0", 'other=-float("inf")', "other=0"),
+        ("splits that overlap by a column", "split * BLOCK", "split * (BLOCK - 1)"),
+        ("sums of one row stored in the next", "total_ptr + row * splits + split", "total_ptr + row + split"),
+    ),
+    *kernel_mutants(
+        "softmax", "softmax.split_softmax_statistics_kernel", "a hidden score gets nothing",
+        ("a split that is all hidden", 'tl.where(m == -float("inf"), 0, m)', "m"),
+    ),
+    *kernel_mutants(
+        "softmax", "softmax.split_softmax_kernel", TILES,
+        ("sums of splits not rescaled", "totals * tl.exp(ms - m)", "totals"),
+        ("its own split's sum", "tl.sum(totals * tl.exp(ms - m), axis=0)", "tl.sum(tl.where(other == split, totals, 0), axis=0)"),
+        ("the first split's maximum", "m = tl.max(ms, axis=0)", "m = tl.max(tl.where(other == 0, ms, -float('inf')), axis=0)"),
+    ),
+    *kernel_mutants(
+        "softmax", "softmax.split_softmax_kernel", "everything hidden",
+        ("an empty row as its exponentials", "tl.where(empty, 1, tl.exp(x - m))", "tl.exp(x - m)"),
+        ("an empty row shared among the splits", "tl.where(empty, width,", "tl.where(empty, splits,"),
+    ),
+    *kernel_mutants(
+        "softmax", "softmax.split_softmax_backward_kernel", TILES,
+        ("each split its own gain", "gain_ptr + row * splits + other, mask=other < splits", "gain_ptr + row * splits + other, mask=other == split"),
+        ("the last split's gain left out", "mask=other < splits, other=0", "mask=other < splits - 1, other=0"),
+    ),
+    *kernel_mutants(
+        "softmax", "softmax.softmax", VALUE,
+        ("a grid without the last tile", 'softmax_kernel[(triton.cdiv(rows, tile["ROWS"]),)]', 'softmax_kernel[(max(1, rows // tile["ROWS"]),)]'),
+        ("rows as far apart as they are wide", "y, rows, width, rows_x.stride(0)", "y, rows, width, width"),
+    ),
+    *kernel_mutants(
+        "softmax", "softmax.softmax", TILES,
+        ("no split for what is left", 'triton.cdiv(width, split["BLOCK"])', 'max(1, width // split["BLOCK"])'),
+    ),
+    *kernel_mutants(
+        "layer_norm", "layernorm.layer_norm_kernel", VALUE,
+        ("padded lanes in the variance", "tl.where(inside, x - mean, 0)", "x - mean"),
+        ("padded lanes loaded as 1", "mask=inside, other=0).to(ACC)\n    if", "mask=inside, other=1).to(ACC)\n    if"),
+        ("the mean over the tile", "keep_dims=True) / width\n    # 2.", "keep_dims=True) / BLOCK\n    # 2."),
+        ("the variance over the tile", "tl.sum(y * y, axis=1, keep_dims=True) / width", "tl.sum(y * y, axis=1, keep_dims=True) / BLOCK"),
+        ("unbiased variance", "tl.sum(y * y, axis=1, keep_dims=True) / width", "tl.sum(y * y, axis=1, keep_dims=True) / tl.maximum(width - 1, 1)"),
+        ("variance as E[x^2] - mean^2", "var = tl.sum(y * y, axis=1, keep_dims=True) / width", "var = tl.maximum(tl.sum(x * x, axis=1, keep_dims=True) / width - mean * mean, 0)"),
+        ("a mean over the rows", "tl.sum(x, axis=1, keep_dims=True)", "tl.sum(x, axis=0, keep_dims=True)"),
+        ("eps outside the root", "1 / tl.sqrt(var + EPS)", "1 / (tl.sqrt(var) + EPS)"),
+        ("the root in float32", "1 / tl.sqrt(var + EPS)", "1 / tl.sqrt((var + EPS).to(tl.float32)).to(ACC)"),
+        ("weight and bias swapped", "y * weight + bias", "y * bias + weight"),
+        ("the weight read beyond its end", "weight_ptr + column, mask=column < width", "weight_ptr + column, mask=column < BLOCK"),
+    ),
+    *kernel_mutants(
+        "layer_norm", "layernorm.layer_norm_kernel", "the statistics are what their names say",
+        ("the variance stored for its root", "tl.store(rstd_ptr + row, rstd,", "tl.store(rstd_ptr + row, var + EPS,"),
+        ("statistics of the first tile of rows alone", "mean, mask=row < rows)", "mean, mask=row < ROWS)"),
+    ),
+    *kernel_mutants(
+        "layer_norm", "layernorm.layer_norm_backward_kernel", GRADIENTS,
+        ("no term along the mean", "dx - along_mean - xhat * along_xhat", "dx - xhat * along_xhat"),
+        ("no term along xhat", "dx - along_mean - xhat * along_xhat", "dx - along_mean"),
+        ("a sum for the mean", "along_mean = tl.sum(dx, axis=1, keep_dims=True) / width", "along_mean = tl.sum(dx, axis=1, keep_dims=True)"),
+        ("the mean along xhat over the tile", "tl.sum(dx * xhat, axis=1, keep_dims=True) / width", "tl.sum(dx * xhat, axis=1, keep_dims=True) / BLOCK"),
+        ("dx without rstd", "dx *= rstd", "dx *= 1"),
+        ("dweight without xhat", "dweight += dy * xhat", "dweight += dy"),
+        ("dbias after the weight", "dbias += dy", "dbias += dy * weight"),
+        ("the first tile of rows alone", "tl.program_id(0) * ROWS, rows,", "tl.program_id(0) * ROWS, tl.program_id(0) * ROWS + ROWS,"),
+        ("sums of the last tile alone", "dweight += dy * xhat", "dweight = dy * xhat"),
+        ("dbias stored over dweight", "tl.store(part + width,", "tl.store(part,"),
+    ),
+    *kernel_mutants(
+        "layer_norm", "layernorm.layer_norm_backward_kernel", TILES,
+        ("rows dealt out twice", "tl.num_programs(0) * ROWS", "ROWS"),
+        ("partial sums in each other's place", "tl.program_id(0) * 2 * width", "tl.program_id(0) * width"),
+        ("along xhat read where the mean is", "along_ptr + rows + row", "along_ptr + row"),
+        ("the first block of columns alone", "tl.program_id(1) * BLOCK", "0 * BLOCK"),
+    ),
+    *kernel_mutants(
+        "layer_norm", "layernorm.layer_norm_along_kernel", TILES,
+        ("the last block's part alone", "along_mean += dx", "along_mean = dx"),
+        ("the last block left out", "range(0, width, BLOCK)", "range(0, width // BLOCK * BLOCK, BLOCK)"),
+        ("the mean over a block", "tl.sum(along_xhat, axis=0) / width", "tl.sum(along_xhat, axis=0) / BLOCK"),
+    ),
+    *kernel_mutants(
+        "layer_norm", "layernorm._forward", VALUE,
+        ("the stride of the weight ignored", "weight.contiguous()", "weight"),
+    ),
+    *kernel_mutants(
+        "layer_norm", "layernorm._forward", GRADIENTS,
+        ("mean and rstd saved in each other's place", "total, weight, mean, rstd)", "total, weight, rstd, mean)"),
+    ),
+    *kernel_mutants(
+        "layer_norm", "layernorm.layer_norm_backward", SHARED,
+        ("dx written over x", "dx = torch.empty(saved.x.shape, dtype=saved.x.dtype, device=saved.x.device)", "dx = saved.x.contiguous()"),
+    ),
+    *kernel_mutants(
+        "residual_layer_norm", "layernorm._forward", GRADIENTS,
+        ("x saved for the sum", "LayerNormSaved(total,", "LayerNormSaved(x,"),
+    ),
+    *kernel_mutants(
+        "residual_layer_norm", "layernorm.layer_norm_backward_kernel", GRADIENTS,
+        ("dy for the residual's gradient", "dx.to(dresidual_ptr.dtype.element_ty)", "dy.to(dresidual_ptr.dtype.element_ty)"),
+    ),
+    *kernel_mutants(
+        "residual_layer_norm", "layernorm.residual_layer_norm_backward", SHARED,
+        ("both terms share one gradient", "return dx, dresidual,", "return dx, dx,"),
+    ),
+    *kernel_mutants(
+        "layer_norm", "_column_sums.column_sums_kernel", GRADIENTS,
+        ("the last program's sums left out", "part < parts", "part < parts - 1"),
+        ("dweight and dbias swapped", "if which == 0", "if which == 1"),
+    ),
+    *kernel_mutants(
+        "layer_norm", "_column_sums.column_sums_kernel", TILES,
+        ("the first tile of parts alone", "range(0, parts, ROWS)", "range(0, ROWS, ROWS)"),
+        ("parts of both sums mixed", "(part * sums + which) * width", "(part + which) * width"),
+    ),
+    *kernel_mutants(
+        "bias_gelu", "_column_sums.column_sums", GRADIENTS,
+        ("the first columns alone", "triton.cdiv(width, COLUMNS)", "1"),
+    ),
+    *kernel_mutants(
+        "bias_gelu", "activations.bias_gelu_kernel", VALUE,
+        ("the bias after the activation", "y = _gelu(shifted)", "y = _gelu(x) + bias"),
+        ("the axes of the grid swapped", "tl.program_id(1) * BLOCK", "tl.program_id(0) * BLOCK"),
+    ),
+    *kernel_mutants(
+        "bias_gelu", "activations.bias_gelu_backward_kernel", GRADIENTS,
+        ("no bias", "shifted = x + bias", "shifted = x"),
+        ("dbias without the slope", "dbias += dx", "dbias += dy"),
+        ("lanes beyond the last row loaded as 1", "dy_stride + column, mask=inside, other=0", "dy_stride + column, mask=inside, other=1"),
+    ),
+    *kernel_mutants(
+        "bias_gelu", "activations.bias_gelu_backward_kernel", TILES,
+        ("all programs write one partial sum", "tl.program_id(0) * width", "0 * width"),
+    ),
+    *kernel_mutants(
+        "gelu", "activations._gelu", VALUE,
+        ("erf of x, not x / sqrt 2", "tl.erf(x * SQRT_HALF)", "tl.erf(x)"),
+        ("the sigmoid approximation", "0.5 * x * (1 + tl.erf(x * SQRT_HALF))", "x * _sigmoid(1.702 * x)"),
+        ("a constant of eight digits", "SQRT_HALF", "0.70710678"),
+    ),
+    *kernel_mutants(
+        "gelu", "activations._gelu_slope", GRADIENTS,
+        ("the slope without the density", "cdf + x * density", "cdf"),
+    ),
+    *kernel_mutants(
+        "gelu", "activations.activation_kernel", VALUE,
+        ("the last number left out", "element_ty), mask=at < size", "element_ty), mask=at < size - 1"),
+        ("one number too many", "element_ty), mask=at < size", "element_ty), mask=at <= size"),
+    ),
+    *kernel_mutants(
+        "gelu", "activations.activation_backward_kernel", GRADIENTS,
+        ("the slope at dy", "SLOPE(x) * dy", "SLOPE(dy) * x"),
+    ),
+    *kernel_mutants(
+        "gelu", "activations._activation", GRADIENTS,
+        ("dy read as it lies in memory", "dy.contiguous()", "dy"),
+    ),
+    *kernel_mutants(
+        "gelu", "activations._activation", TILES,
+        ("a grid without the last tile", "activation_kernel[(triton.cdiv(x.numel(), numbers),)]", "activation_kernel[(max(1, x.numel() // numbers),)]"),
+    ),
+    *kernel_mutants(
+        "gelu_new", "activations._gelu_new_slope", GRADIENTS,
+        ("the cubic term's derivative without its 3", "1 + 3 * 0.044715", "1 + 0.044715"),
+    ),
+    *kernel_mutants(
+        "quick_gelu", "activations._quick_gelu_slope", GRADIENTS,
+        ("the inner derivative forgotten", "_sigmoid_slope(1.702 * x) * 1.702", "_sigmoid_slope(1.702 * x)"),
+    ),
+    *kernel_mutants("relu", "activations._relu_slope", GRADIENTS, ("slope 1 at zero", "x > 0", "x >= 0")),
+    *kernel_mutants("silu", "activations._silu_slope", GRADIENTS, ("the slope without the gate", "_sigmoid(x) + x", "x")),
+    *kernel_mutants("mish", "activations._mish_gate", VALUE, ("t for its square", "2 * t * t", "2 * t")),
+    *kernel_mutants("sigmoid", "activations._sigmoid", VALUE, ("an exponential that overflows", "-tl.abs(x)", "-x")),
+    *kernel_mutants("tanh", "activations._tanh_slope", GRADIENTS, ("half of the slope", "4 *", "2 *")),
+    *kernel_mutants(
+        "softmax", "softmax.softmax_backward_kernel", SLICES,
+        ("the rows of dy as far apart as those of y", "row * dy_stride", "row * width"),
+    ),
+    *kernel_mutants(
+        "layer_norm", "layernorm.layer_norm_backward_kernel", SLICES,
+        ("the rows of x as far apart as those of dy", "x_ptr + row * x_stride", "x_ptr + row * dy_stride"),
+    ),
+    *kernel_mutants(
+        "residual_layer_norm", "layernorm.layer_norm_kernel", SLICES,
+        ("the residual's rows as far apart as those of x", "row * residual_stride", "row * x_stride"),
+    ),
+    *kernel_mutants(
+        "bias_gelu", "activations.bias_gelu_kernel", TILES,
+        ("rows counted in numbers", "tl.program_id(0).to(tl.int64) * ROWS", "tl.program_id(0).to(tl.int64) * BLOCK"),
+    ),
+    *kernel_mutants(
+        "bias_gelu", "activations.bias_gelu_backward_kernel", TILES,
+        ("dbias of the last tile alone", "dbias += dx", "dbias = dx"),
+    ),
+    *kernel_mutants(
+        "dropout", "random.keep_fours", VALUE,
+        ("words out of order", "tl.interleave(word0, word2), tl.interleave(word1, word3)", "tl.interleave(word0, word1), tl.interleave(word2, word3)"),
+        ("what should be dropped is kept", ">= drop_prob", "< drop_prob"),
+        ("not scaled up", "factor, 0.0", "1.0, 0.0"),
+    ),
+    *kernel_mutants(
+        "dropout", "random.uniform", VALUE,
+        ("numbers up to 2", "(bits >> 1)", "bits"),
+    ),
+    *kernel_mutants(
+        "dropout", "dropout.dropout_kernel", TILES,
+        ("counters that begin anew in every tile", "first // 4 + tl.arange", "tl.arange"),
+        ("counters that count programs", "first // 4", "tl.program_id(0)"),
+    ),
+    *kernel_mutants(
+        "dropout", "dropout.dropout_backward", GRADIENTS,
+        ("another mask in backward", "saved.seed", "saved.seed + 1"),
+        ("nothing dropped in backward", "saved.drop_prob", "0.0"),
+    ),
+    *kernel_mutants(
+        "dropout", "dropout._times_mask", VALUE,
+        ("x read as it lies in memory", "x.contiguous()", "x"),
+        ("the upper half of the seed lost", "seed & SEED_BITS", "seed & 0xFFFFFFFF"),
+    ),
+    *kernel_mutants(
+        "attention", "attention.attention_kernel", VALUE,
+        ("one tile: no row maximum", "m = tl.max(s, axis=1)", "m = tl.max(s, axis=1) * 0"),
+        ("one tile: the sum of what dropout kept", "# 4. row sum\n        total = tl.sum(p, axis=1)", "total = tl.sum(p * keep(seed, draws, query[:, None], 0, T, DROP_PROB, FACTOR, FOURS, BLOCK_K), axis=1)"),
+        ("not divided by the row sum", "y / total[:, None]", "y"),
+        ("heads as far apart as they are padded", "k_ptr += batch * k_batch + head * D", "k_ptr += batch * k_batch + head * HEAD"),
+        ("the first head's values for all", "v_ptr += batch * v_batch + head * D", "v_ptr += batch * v_batch"),
+        ("the first head's bias for all", "b * bias_batch + head * bias_head", "b * bias_batch"),
+    ),
+    *kernel_mutants(
+        "attention", "attention.attention_kernel", TILES,
+        ("the average not rescaled", "y * shrink[:, None], PRECISION", "y, PRECISION"),
+        ("the sum not rescaled", "total * shrink + tl.sum", "total + tl.sum"),
+        ("the maximum never updated", "m = new_m\n", "m = m\n"),
+        ("the maximum of the last block alone", "new_m = tl.maximum(m, tl.max(s, axis=1))", "new_m = tl.max(s, axis=1)"),
+        ("dropout numbered afresh in every tile", "query[:, None], first_key, T", "query[:, None], 0, T"),
+    ),
+    *kernel_mutants(
+        "attention", "attention.attention_kernel", SKIPPED,
+        ("the first block of keys left out", "whole if EDGE else 0", "whole if EDGE else BLOCK_K"),
+        ("a last block of one key left out", "end if EDGE else whole", "end - 1 if EDGE else whole"),
+    ),
+    *kernel_mutants(
+        "attention", "attention.attention_kernel", "lse is the log",
+        ("all heads' lse in one place", "tl.store(lse_ptr + row0 + query,", "tl.store(lse_ptr + query,"),
+    ),
+    *kernel_mutants(
+        "attention", "attention.attention_kernel", SLICES,
+        ("the rows of q as far apart as those of k", "query, S, q_row", "query, S, k_row"),
+    ),
+    *kernel_mutants(
+        "attention", "_attention_tiles.key_range", SKIPPED,
+        ("a query that sees nothing visits no key", "tl.where(first_sees <= 0, T, last_sees)", "last_sees"),
+        ("a block on the edge taken for a whole one", "tl.maximum(first_sees, 0) // BLOCK_K", "tl.cdiv(tl.maximum(first_sees, 0), BLOCK_K)"),
+        ("the last query's own key not visited", "tl.minimum(first_query + BLOCK_Q, S) + T - S", "tl.minimum(first_query + BLOCK_Q, S) + T - S - 1"),
+    ),
+    *kernel_mutants(
+        "attention", "_attention_tiles.query_range", SKIPPED,
+        ("the first block of queries left out", "tl.maximum(first_key - (T - S), 0) // BLOCK_Q", "tl.cdiv(tl.maximum(first_key - (T - S), 0), BLOCK_Q)"),
+        ("without keys nobody sees any", "length == 0", "length < 0"),
+        ("causal, with more queries than keys, nobody is blind", "(S > T)", "(S < T)"),
+        ("queries from above the diagonal taken for whole", "first_key + BLOCK_K - 1 - (T - S)", "first_key - (T - S)"),
+    ),
+    *kernel_mutants(
+        "attention", "_attention_tiles.scores", VALUE,
+        ("log2 e forgotten", "(D**-0.5 * LOG2E)", "(D**-0.5)"),
+        ("scaled by d where there is a bias", "s = s * D**-0.5", "s = s / D"),
+        ("the sign of the bias", "s + tl.maximum(bias.to(ACC), LOWEST)", "s - tl.maximum(bias.to(ACC), LOWEST)"),
+        ("a boolean mask says who is hidden", "tl.where(bias, s, LOWEST)", "tl.where(bias, LOWEST, s)"),
+        ("the strides of the bias swapped", "query.to(tl.int64) * bias_query + key.to(tl.int64) * bias_key", "query.to(tl.int64) * bias_key + key.to(tl.int64) * bias_query"),
+        ("lengths one too long", "key < length", "key <= length"),
+        ("a query does not see itself", "key <= query", "key < query"),
+        ("causal from the top left", "query + (T - S)", "query"),
+        ("padded keys share a row that sees nothing", 'tl.where(key < T, tl.where(visible, s, LOWEST), -float("inf"))', "tl.where(visible, s, LOWEST)"),
+    ),
+    *kernel_mutants(
+        "attention", "_attention_tiles.scores", "however a mask is said",
+        ("-inf kept in the bias", "tl.maximum(bias.to(ACC), LOWEST)", "bias.to(ACC)"),
+    ),
+    *kernel_mutants(
+        "attention", "_attention_tiles.scores", SLICES,
+        ("the stride of the bias ignored", "bias_query + key.to(tl.int64) * bias_key", "bias_query + key.to(tl.int64)"),
+    ),
+    *kernel_mutants(
+        "attention", "_attention_tiles.log_sum_exp", "lse is the log",
+        ("lse without the maximum", "lse = m + log_total", "lse = log_total"),
+        ("lse in bits", "LOWEST, m * LN2", "LOWEST, m"),
+    ),
+    *kernel_mutants(
+        "attention", "_attention_tiles.log_sum_exp", "lse rest",
+        ("what rounding takes from lse is lost", "(m - lse) + log_total", "lse * 0"),
+    ),
+    *kernel_mutants(
+        "attention", "_attention_tiles.probabilities", "a query that sees nothing",
+        ("lse_rest left out", "(s - lse) - lse_rest", "s - lse"),
+    ),
+    *kernel_mutants(
+        "attention", "_attention_tiles.load_rows", VALUE,
+        ("the next head's features read along", "mask=(row[:, None] < rows) & (feature < D), other", "mask=row[:, None] < rows, other"),
+    ),
+    *kernel_mutants(
+        "attention", "_attention_tiles.store_rows", VALUE,
+        ("written over the next head", "(row[:, None] < rows) & (feature < D)", "row[:, None] < rows"),
+        ("written over the next sequence", "(row[:, None] < rows) & (feature < D)", "feature < D"),
+    ),
+    *kernel_mutants(
+        "attention", "_attention_tiles.my_sequence", GRADIENTS,
+        ("statistics of one head over another's", "(b * heads + head) * S", "(b + head) * S"),
+    ),
+    *kernel_mutants(
+        "attention", "_attention_tiles.my_length", VALUE,
+        ("the first sequence's length for all", "key_lengths_ptr + b", "key_lengths_ptr"),
+    ),
+    *kernel_mutants(
+        "attention", "_attention_tiles.my_draws", VALUE,
+        ("all sequences draw the same", "(b * heads + head) * S * T", "head * S * T"),
+    ),
+    *kernel_mutants(
+        "attention", "random.keep_each", VALUE,
+        ("an element's number for its counter", "element >> 2", "element"),
+    ),
+    *kernel_mutants(
+        "attention", "attention._problem", VALUE,
+        ("four keys to a counter in rows of any length", "T % 4 == 0 and cu_seqlens is None", "cu_seqlens is None"),
+    ),
+    *kernel_mutants(
+        "attention", "attention.attention_backward", GRADIENTS,
+        ("forgets that it was causal", "s.causal", "False"),
+        ("forgets the lengths", "s.key_lengths", "None"),
+        ("another dropout mask", "s.seed", "s.seed + 1"),
+    ),
+    *kernel_mutants(
+        "attention", "attention._backward", SHARED,
+        ("the gradients written over q, k, v", "torch.empty(x.shape, dtype=x.dtype, device=x.device)", "x"),
+    ),
+    *kernel_mutants(
+        "attention", "attention_backward.attention_delta_kernel", TILES,
+        ("delta from dy alone", "tl.sum(dy * y, axis=1)", "tl.sum(dy, axis=1)"),
+    ),
+    *kernel_mutants(
+        "attention", "attention_backward.attention_backward_keys_kernel", TILES,
+        ("no delta", "p * (dp - delta[None, :])", "p * dp"),
+        ("dk not scaled", "dk * D**-0.5", "dk"),
+        ("dv without the dropout mask", "kept = p * factor", "kept = p"),
+    ),
+    *kernel_mutants(
+        "attention", "attention_backward.attention_backward_keys_kernel", SKIPPED,
+        ("a last block of one query left out", "S if WHOLE else whole", "S - 1 if WHOLE else whole"),
+    ),
+    *kernel_mutants(
+        "attention", "attention_backward.attention_backward_queries_kernel", TILES,
+        ("dP without the dropout mask", "dp = dp * keep(", "dp = dp + 0 * keep("),
+        ("delta added", "dp - delta[:, None]", "dp + delta[:, None]"),
+        ("the sum started anew in every block", "k, dq, PRECISION", "k, dq * 0, PRECISION"),
+    ),
+    *kernel_mutants(
+        "attention", "attention_backward.attention_backward_head_kernel", GRADIENTS,
+        ("delta from the queries", "y.to(ACC)", "q.to(ACC)"),
+        ("dV with what dropout took", "kept = p * factor", "kept = p"),
+        ("keys counted like queries", "dk_ptr + key0 * width", "dk_ptr + query0 * width"),
+        ("scaled twice", "dq * D**-0.5", "dq / D"),
+    ),
+    *kernel_mutants(
+        "attention_packed", "_attention_tiles.my_sequence", VALUE,
+        ("one token too many in each sequence", "cu_seqlens_ptr + b + 1) - start", "cu_seqlens_ptr + b + 1) - start + 1"),
+    ),
+    *kernel_mutants(
+        "attention_packed", "_attention_tiles.my_sequence", GRADIENTS,
+        ("statistics counted from the start of the sequence", "* tokens + start", "* tokens"),
+    ),
+    *kernel_mutants(
+        "attention_packed", "_attention_tiles.my_draws", VALUE,
+        ("dropout numbered afresh in each sequence", "tl.load(firsts_ptr + b) + head", "head"),
+    ),
+    *kernel_mutants(
+        "attention_packed", "attention._problem", VALUE,
+        ("numbers counted as if there were one head", "num_heads * (lengths", "1 * (lengths"),
+    ),
+    *kernel_mutants(
+        "attention_packed", "attention.attention_packed_backward", GRADIENTS,
+        ("forgets that it was causal", "s.causal", "False"),
+    ),
+    *kernel_mutants(
+        "attention_probabilities", "attention.attention_probabilities_kernel", VALUE,
+        ("rows as far apart as there are queries", "(row0 + query[:, None]) * T", "(row0 + query[:, None]) * S"),
+        ("before dropout", "p = p * keep(", "p = p + 0 * keep("),
+    ),
+]
