@@ -8,11 +8,12 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check 
 # One BLAS thread for each of pytest's two workers; more would fight over the cores.
 PYTEST := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
-.PHONY: help tour test lint test-heavy test-triton36 format clean
+.PHONY: help tour test mutants lint test-heavy test-triton36 format clean
 
 help:
 	@echo "make tour        five minutes through everything; ends in tour/index.html"
 	@echo "make test        lint, types and tests (about two minutes after installation)"
+	@echo "make mutants     the tests of the tests: each planted mistake, and the property that catches it first"
 	@echo "make test-heavy  the same tests on many more random cases"
 	@echo "make test-triton36  compiles the kernels with triton 3.6, in an environment of its own"
 	@echo "make format      lay out the code"
@@ -23,6 +24,9 @@ tour: $(VENV)/core.installed
 
 test: lint
 	$(PYTEST)
+
+mutants: $(VENV)/test.installed
+	$(PYTEST) tests/mutants -v
 
 test-heavy: $(VENV)/test.installed
 	$(PYTEST) --hypothesis-profile search

@@ -215,18 +215,20 @@ TILES = {
         "one tile": (32, 32, 4, 1), "forward": (64, 32, 8, 2),
         "head": (32, 32, 8, 1), "queries": (32, 32, 4, 2), "keys": (32, 32, 4, 2),
     },
-    ("single", 128): dict.fromkeys(("one tile", "forward", "head", "queries", "keys"), (16, 16, 4, 2)),
+    ("single", 128): {
+        **dict.fromkeys(("one tile", "forward", "head", "queries"), (16, 16, 4, 2)), "keys": (16, 16, 8, 2),
+    },
     ("double", 64): dict.fromkeys(("one tile", "forward", "head", "queries", "keys"), (32, 32, 8, 1)),
     ("double", 128): dict.fromkeys(("one tile", "forward", "head", "queries", "keys"), (16, 16, 4, 1)),
 }  # fmt: skip
 # The same where dropout wants registers too, and where a bias for every pair of query and key does.
 TILES_WITH_DROPOUT = {
-    ("half", 64): {"head": (128, 32, 8, 1), "queries": (128, 32, 8, 2), "keys": (32, 128, 8, 2)},
+    ("half", 64): {"head": (64, 32, 8, 1), "queries": (128, 32, 8, 2), "keys": (32, 128, 8, 2)},
     ("half", 128): {"forward": (64, 64, 8, 2)},
 }
 TILES_WITH_BIAS = {
     ("half", 64): {
-        "one tile": (64, 128, 8, 1),
+        "one tile": (64, 128, 8, 1), "forward": (64, 64, 8, 3),
         "head": (64, 32, 8, 1), "queries": (128, 32, 8, 2), "keys": (32, 128, 8, 2),
     },
     ("half", 128): {"forward": (64, 64, 8, 2)},

@@ -39,7 +39,7 @@ from kernels._attention_tiles import (
     scores,
     store_rows,
 )
-from kernels._launch import accumulator, dot, input_precision, launcher, on_host, statistics_dtype, to_tensor
+from kernels._launch import accumulator, dot, input_precision, launcher, on_host, statistics_dtype
 from kernels.attention_backward import (
     attention_backward_head_kernel,
     attention_backward_keys_kernel,
@@ -283,7 +283,7 @@ def _problem(
         batch, S = len(lengths), int(lengths.max())
         T = S
         if drop_prob:
-            firsts = to_tensor(num_heads * (np.cumsum(lengths**2) - lengths**2))
+            firsts = torch.from_numpy(num_heads * (np.cumsum(lengths**2) - lengths**2)).to(q.device)
     kind = None
     strides: tuple[int | None, ...] = (None,) * 4
     if bias is not None:

@@ -79,7 +79,7 @@ class Workload(NamedTuple):
 
 def workloads() -> list[Workload]:
     """RemBERT at 8192 tokens: 1152 wide, 4608 in the feed-forward, 1664 in the output embedding, 18 heads of 64."""
-    half, both = (torch.bfloat16,), (torch.bfloat16, torch.float32)
+    half, fp16, both = (torch.bfloat16,), (torch.float16,), (torch.bfloat16, torch.float32)
     found = []
 
     def add(op: str, note: str, dtypes: Sequence[torch.dtype], *shapes: tuple[int, ...], **settings: Any) -> None:
@@ -102,14 +102,26 @@ def workloads() -> list[Workload]:
     heads, dropout = {"num_heads": 18}, {"drop_prob": 0.1, "seed": 2026}
     long, short, packed = [(16, 512, 1152)] * 3, [(64, 128, 1152)] * 3, [(8192, 1152)] * 3
     lengths, starts = torch.full((16,), 512, dtype=torch.int32), torch.arange(0, 8193, 512, dtype=torch.int32)
+    short_lengths = torch.full((64,), 128, dtype=torch.int32)
     may_look = torch.ones(512, 512, dtype=torch.bool)
-    added = torch.zeros(16, 1, 1, 512)
+    added, for_every_pair = torch.zeros(16, 1, 1, 512), torch.zeros(512, 512)
     add("attention", "16 x 512, lengths", both, *long, **heads, key_lengths=lengths)
-    add("attention", "16 x 512, causal, boolean bias", half, *long, **heads, causal=True, bias=may_look)
+    add("attention", "16 x 512, causal, boolean bias", fp16, *long, **heads, causal=True, bias=may_look)
     add("attention", "16 x 512, added bias, dropout", half, *long, **heads, **dropout, bias=added)
     add("attention", "16 x 512, 9 heads of 128", both, *long, num_heads=9)
-    add("attention", "64 x 128, dropout", both, *short, **heads, **dropout)
-    add("attention_packed", "16 of 512, causal", half, *packed, **heads, cu_seqlens=starts, causal=True)
+    add("attention", "16 x 512, causal, bias for every pair", half, *long, **heads, causal=True, bias=for_every_pair)
+    add("attention", "64 x 128, lengths", both, *short, **heads, key_lengths=short_lengths)
+    add("attention", "64 x 128, dropout", half, *short, **heads, **dropout)
+    add(
+        "attention_packed",
+        "16 of 512, causal, dropout",
+        half,
+        *packed,
+        **heads,
+        **dropout,
+        cu_seqlens=starts,
+        causal=True,
+    )
     add("attention_probabilities", "16 x 512", half, *long[:2], **heads)
     return found
 

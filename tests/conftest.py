@@ -11,10 +11,12 @@ install_import_hook("minirembert.ops", "beartype.beartype")
 
 import torch  # noqa: E402
 from impls import IMPLS, TRITON, Impl  # noqa: E402
+from strict_interpreter import make_strict  # noqa: E402
 
 from kernels._launch import INTERPRETED  # noqa: E402
 
 torch.set_num_threads(1)  # the arrays are tiny
+make_strict()
 
 # `pytest --hypothesis-profile search` looks for new failures; the default tries the same cases every time.
 hypothesis.settings.register_profile(
@@ -56,8 +58,8 @@ def about_mutants(found: list[tuple[str, str, str, str | None]], one_by_one: boo
         caught = [caught_by is not None for *of, _, caught_by in found if tuple(of[: len(selected)]) == selected]
         return f"{sum(caught)} of {len(caught)}"
 
-    places = sorted({where for where, *_ in found}, reverse=True)
-    lines = ["mutants: " + ", ".join(f"{score(where)} in {where} caught" for where in places)]
+    places = sorted({where for where, *_ in found})
+    lines = ["mutants: " + ", ".join(f"{score(where)} in {where}" for where in places) + " caught"]
     for op in sorted({op for _, op, *_ in found}):
         lines.append(f"  {op:24}" + "".join(f"{score(where, op):>10} in {where}" for where in places))
         for where, _, wrong, caught_by in sorted(m for m in found if m[1] == op and one_by_one):

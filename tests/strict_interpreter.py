@@ -36,7 +36,9 @@ class _Bounds:
                 start, end = merged[-1][0], max(end, merged.pop()[1])
             merged.append((start, end))
         self.kernel = kernel
-        self.starts, self.ends = (np.array(side, np.uint64) for side in ([s for s, _ in merged], [e for _, e in merged]))
+        self.starts, self.ends = (
+            np.array(side, np.uint64) for side in ([s for s, _ in merged], [e for _, e in merged])
+        )
 
     def check(self, pointers: Any, mask: Any, verb: str) -> None:
         addresses = pointers.data[mask.data.astype(bool)]

@@ -295,15 +295,29 @@ def check_tiles_that_are_hidden_may_be_skipped(impl, case):
     it. Small blocks, and sizes and lengths around their edges, say whether it is the right ones."""
     rng, dtype, edges = case.rng, impl.dtypes[0], (TILE, TILE + 1, 2 * TILE - 1, 3 * TILE + 5)
     S, T = rng.choice(edges, 2)
-    q, k, v = (rng.standard_normal((2, n, 3)) for n in (S, T, T))
-    lengths = np.minimum(rng.choice((0, 1, *edges), 2), T)
-    hiding = case.but_with(q, k, v, num_heads=1, bias=None, key_lengths=lengths, causal=bool(rng.random() < 0.7))
-    hiding = undropped(hiding)
-    with impl.tiny_blocks(impl) as tiny:
-        y, gradients, _ = tiny.run(hiding, dtype)
-    assert_right(y, truth(hiding, dtype).y, dtype, "y", hiding)
-    for name, gradient, answer in zip("qkv", gradients, truth(hiding, dtype).gradients, strict=True):
-        assert_right(gradient, answer, dtype, f"d{name}", hiding)
+    q, k, v = (rng.standard_normal((3, n, 3)) for n in (S, T, T))
+    lengths = np.minimum((0, rng.choice((1, *edges)), T), T)
+    for causal in (False, True):
+        hiding = undropped(case).but_with(q, k, v, num_heads=1, bias=None, key_lengths=lengths, causal=causal)
+        with impl.tiny_blocks(impl) as tiny:
+            y, gradients, _ = tiny.run(hiding, dtype)
+        assert_right(y, truth(hiding, dtype).y, dtype, "y", hiding)
+        for name, gradient, answer in zip("qkv", gradients, truth(hiding, dtype).gradients, strict=True):
+            assert_right(gradient, answer, dtype, f"d{name}", hiding)
+
+
+@holds_for("attention", values=ORDINARY)
+def check_a_query_hands_out_what_it_was_given_however_large_its_scores(impl, case):
+    """A last place of lse is worth a factor e^8 where lse is 10^8. With one number to a head (d = 1) a score is one product,
+    the same in every order, so backward's probabilities have no excuse not to sum to one."""
+    for dtype in impl.dtypes:
+        q, k, v = (case.rng.standard_normal((2, n, 2)) for n in (5, 17, 17))
+        visible = np.ones((1, 1, 5, 17), bool)
+        large = with_bias(case, visible).but_with(1e4 * q, 1e4 * k, v, num_heads=2)
+        y, (_, _, dv), _ = impl.run(large, dtype)
+        dy = large.cotangent(y.shape, dtype).astype(np.float64)
+        allowed = FLOOR * np.finfo(dtype).eps * np.abs(dy).sum(1)
+        assert_within(dv.astype(np.float64).sum(1), dy.sum(1), allowed, f"sum of dv ({dtype}) of {large}", case.seed)
 
 
 @holds_for("attention")

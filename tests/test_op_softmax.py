@@ -95,7 +95,9 @@ def check_a_row_with_everything_hidden_is_uniform(impl, case):
         for each in (impl, tiny):
             for nothing in (-np.inf, float(np.finfo(np.float32).min)):
                 y = each.run(case.but_with(np.full_like(x, nothing)), dtype).y
-                assert_within(y, np.full_like(x, 1 / C), FLOOR * np.finfo(dtype).eps / C, f"{case}, all hidden", case.seed)
+                assert_within(
+                    y, np.full_like(x, 1 / C), FLOOR * np.finfo(dtype).eps / C, f"{case}, all hidden", case.seed
+                )
 
 
 test_softmax = property_tests()

@@ -29,7 +29,7 @@ def test_every_kernel_mutant_is_caught(mutant: KernelMutant, record_property: Ca
     rules.sort(key=lambda p: [word not in p.name for word in likely])
     with mutant.planted() as impl:
         caught_by = first_to_fail(rules, impl)
-    record_property("mutant", ("kernels", mutant.op, f"{mutant.function}: {mutant.wrong}", caught_by))
+    record_property("mutant", ("the kernels", mutant.op, f"{mutant.function}: {mutant.wrong}", caught_by))
     assert caught_by, f"{impl} survives all of {len(rules)} properties"
 
 
