@@ -12,9 +12,9 @@ PYTEST := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
 help:
 	@echo "make tour        five minutes through everything; ends in tour/index.html"
-	@echo "make test        lint, types and tests (about two minutes after installation)"
+	@echo "make test        lint, types and tests (about nine minutes after installation)"
 	@echo "make mutants     the tests of the tests: each planted mistake, and the property that catches it first"
-	@echo "make test-heavy  the same tests on many more random cases"
+	@echo "make test-heavy  the same tests on many more random cases (hours)"
 	@echo "make test-triton36  compiles the kernels with triton 3.6, in an environment of its own"
 	@echo "make format      lay out the code"
 	@echo "make clean       remove the environment and the tour"
