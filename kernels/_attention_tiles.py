@@ -164,19 +164,28 @@ def exponential(x, BIAS: tl.constexpr):
 @triton.jit
 def log_sum_exp(m, total, BIAS: tl.constexpr, LOWEST: tl.constexpr):
     # lse and what rounding took from it, to base e. The lowest number says that a row sees nothing, and stays what it is.
-    if BIAS != "added":
-        m = tl.where(m == LOWEST, LOWEST, m * LN2)
     log_total = tl.log(total)
-    lse = m + log_total
-    return lse, (m - lse) + log_total
+    if BIAS == "added":
+        lse = m + log_total
+        return lse, (m - lse) + log_total
+    else:
+        blind = m == LOWEST
+        lse = tl.where(blind, LOWEST, tl.where(blind, 0, m) * LN2 + log_total)
+        # two more roundings, to base e here and back in `probabilities`: what they take counts from where it will start
+        return lse, (m - in_bits(lse, LOWEST)) * LN2 + log_total
+
+
+@triton.jit
+def in_bits(lse, LOWEST: tl.constexpr):
+    blind = lse == LOWEST
+    return tl.where(blind, LOWEST, tl.where(blind, 0, lse) * LOG2E)
 
 
 @triton.jit
 def probabilities(s, lse, lse_rest, BIAS: tl.constexpr, LOWEST: tl.constexpr):
     # exp(s - lse), by way of what rounding took from lse.
     if BIAS != "added":
-        blind = lse == LOWEST
-        lse = tl.where(blind, LOWEST, tl.where(blind, 0, lse) * LOG2E)
+        lse = in_bits(lse, LOWEST)
         lse_rest = lse_rest * LOG2E
     return exponential((s - lse) - lse_rest, BIAS)
 

@@ -61,7 +61,8 @@ def about_mutants(found: list[tuple[str, str, str, str | None]], one_by_one: boo
     places = sorted({where for where, *_ in found})
     lines = ["mutants: " + ", ".join(f"{score(where)} in {where}" for where in places) + " caught"]
     for op in sorted({op for _, op, *_ in found}):
-        lines.append(f"  {op:24}" + "".join(f"{score(where, op):>10} in {where}" for where in places))
+        here = [where for where in places if any(m[:2] == (where, op) for m in found)]
+        lines.append(f"  {op:24}" + ", ".join(f"{score(where, op)} in {where}" for where in here))
         for where, _, wrong, caught_by in sorted(m for m in found if m[1] == op and one_by_one):
             lines.append(f"    {where}, {wrong}  <-  {caught_by or 'NOTHING'}")
     return lines

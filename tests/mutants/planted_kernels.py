@@ -611,14 +611,26 @@ KERNEL_MUTANTS = [
         "attention",
         "_attention_tiles.log_sum_exp",
         "lse is the log",
-        ("lse without the maximum", "lse = m + log_total", "lse = log_total"),
-        ("lse in bits", "LOWEST, m * LN2", "LOWEST, m"),
+        ("lse without the maximum, beside a bias", "lse = m + log_total", "lse = log_total"),
+        ("lse without the maximum", "tl.where(blind, 0, m) * LN2 + log_total", "log_total"),
+        ("lse in bits", "tl.where(blind, 0, m) * LN2", "tl.where(blind, 0, m)"),
     ),
     *kernel_mutants(
         "attention",
         "_attention_tiles.log_sum_exp",
         "lse rest",
-        ("what rounding takes from lse is lost", "(m - lse) + log_total", "lse * 0"),
+        ("what rounding takes from lse is lost", "(m - in_bits(lse, LOWEST)) * LN2 + log_total", "lse * 0"),
+        ("what rounding takes from lse is lost, beside a bias", "(m - lse) + log_total", "lse * 0"),
+    ),
+    *kernel_mutants(
+        "attention",
+        "_attention_tiles.log_sum_exp",
+        "however large its scores",
+        (
+            "roundings between bits and base e forgotten",
+            "(m - in_bits(lse, LOWEST)) * LN2",
+            "(tl.where(blind, LOWEST, m * LN2) - lse)",
+        ),
     ),
     *kernel_mutants(
         "attention",
@@ -750,7 +762,7 @@ KERNEL_MUTANTS = [
         "attention_packed",
         "attention._problem",
         VALUE,
-        ("numbers counted as if there were one head", "to_tensor(num_heads * (", "to_tensor(1 * ("),
+        ("numbers counted as if there were one head", "num_heads * (np.cumsum", "1 * (np.cumsum"),
     ),
     *kernel_mutants(
         "attention_packed",
