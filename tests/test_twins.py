@@ -3,9 +3,16 @@
 import ast
 import inspect
 import re
+from dataclasses import replace
 from types import ModuleType
 
+import numpy as np
 import pytest
+import torch
+from checks import assert_within
+from hypothesis import given, settings
+from impls import TRITON
+from strategies import ORDINARY, cases
 
 from kernels import activations, attention, attention_backward, layernorm, softmax
 from kernels.table import OPS as KERNEL_OPS
@@ -75,3 +82,24 @@ def test_the_same_number_is_the_same_step(pair):
     for kernel in kernels:
         together = [kernel] if isinstance(kernel, str) else kernel
         assert set.union(*(steps(twin, name) for name in together)) == expected, f"steps of {' and '.join(together)}"
+
+
+@pytest.mark.parametrize("name", OPS)
+def test_numpy_goes_in_and_comes_out(name):
+    """A launcher gives back the kind that it was given, and the numbers do not depend on it."""
+    lent = replace(TRITON, to_device=lambda array: array, to_numpy=lambda array: array)
+
+    @settings(max_examples=3)
+    @given(case=cases(name, ORDINARY))
+    def on_every_case(case):
+        ours, theirs = lent.run(case, "float32"), TRITON.run(case, "float32")
+        for mine, other in zip((ours.y, *ours.gradients), (theirs.y, *theirs.gradients), strict=True):
+            if other is not None:
+                assert isinstance(mine, np.ndarray)
+                # a loss takes its dy as a Python number or as an array of one, which divide differently
+                last_place = np.finfo(np.float32).eps * np.abs(other)
+                assert_within(mine, other, last_place, f"NumPy against tensors, {case}", case.seed)
+        for field, value in (ours.saved._asdict() if ours.saved else {}).items():
+            assert not isinstance(value, torch.Tensor), f"saved.{field} of {name} is a tensor"
+
+    on_every_case()
