@@ -10,8 +10,9 @@ they are lent to torch without a copy where there is no GPU, and what comes out 
 """
 
 import functools
+import inspect
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -26,6 +27,7 @@ import triton.language as tl
 INTERPRETED: bool = triton.knobs.runtime.interpret
 INTERPRET = tl.constexpr(INTERPRETED)  # the same, for kernels to ask
 DEVICE = torch.device("cpu" if INTERPRETED else "cuda")
+HAS_GPU = torch.cuda.is_available()
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)  # float64 is for checking
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -75,24 +77,48 @@ def launcher(function: F) -> F:
     """Lets a function of tensors take NumPy arrays: if its first argument (or what that holds) is one, NumPy comes out.
 
     Other arguments may be NumPy arrays in any case (ids, masks); they follow to the device. Raises TypeError for an
-    array of another kind than floating point in the first place, ValueError for one that is not where the kernels run.
+    array of another kind than floating point in the first place, ValueError for one that is not where the kernels run,
+    RuntimeError for tensors whose gradient PyTorch would look for in vain.
     """
+    name = function.__name__
+    parameters = list(inspect.signature(function).parameters)
 
     @functools.wraps(function)
-    def launch(first: Any, *rest: Any, **settings: Any) -> Any:
+    def launch(*values: Any, **settings: Any) -> Any:
+        if not INTERPRETED and DEVICE.type == "cuda" and not HAS_GPU:
+            raise RuntimeError("TRITON_INTERPRET=0 asks for compiled kernels, but there is no GPU: unset it")
+        first = values[0] if values else settings.get(parameters[0])
         from_numpy = isinstance(first, np.ndarray)
-        first = to_tensor(first)
-        _check(function.__name__, first)
-        rest = tuple(_to_tensors(value) for value in rest)
-        settings = {name: to_tensor(value) for name, value in settings.items()}
+        values = tuple(_to_tensors(value) for value in values)
+        settings = {key: _to_tensors(value) for key, value in settings.items()}
+        first = values[0] if values else settings.get(parameters[0])
+        _check(name, parameters[0], first)
+        if torch.is_grad_enabled() and any(getattr(v, "requires_grad", False) for v in (*values, *settings.values())):
+            raise RuntimeError(
+                f"kernels' {name} keeps no graph, so a gradient would be lost: use kernels.functional, or torch.no_grad()"
+            )
         if INTERPRETED:
-            out = function(first, *rest, **settings)
+            sizes: dict[int, int] = {}
+            values = tuple(_apart(value, sizes) for value in values)
+            out = function(*values, **{key: _apart(value, sizes) for key, value in settings.items()})
         else:
             with torch.cuda.device_of(first):
-                out = function(first, *rest, **settings)
+                out = function(*values, **settings)
         return _to_numpy(out) if from_numpy else out
 
     return launch  # type: ignore[return-value]
+
+
+def _apart(value: Any, sizes: dict[int, int]) -> Any:
+    """The interpreter knows memory by where it begins, and loses its way where arrays of different size begin at the same
+    place, as views of one NumPy array may: all but the first of them are copied. `sizes`: what begins where, so far."""
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return type(value)(*(_apart(item, sizes) for item in value))
+    if isinstance(value, torch.Tensor) and value.numel():
+        storage = value.untyped_storage()
+        if sizes.setdefault(storage.data_ptr(), storage.nbytes()) != storage.nbytes():
+            return value.clone()
+    return value
 
 
 def to_tensor(value: Any) -> Any:
@@ -128,13 +154,57 @@ def _to_numpy(value: Any) -> Any:
     return value
 
 
-def _check(name: str, x: Any) -> None:
+# --- what is refused --------------------------------------------------------------------------------------------------
+
+# A kernel reads where its pointers lead, so a shape that nobody compared is memory that belongs to somebody else.
+
+
+def _check(op: str, name: str, x: Any) -> None:
     if not isinstance(x, torch.Tensor):
-        raise TypeError(f"{name} takes a NumPy array or a torch tensor, got {type(x).__name__}")
+        raise TypeError(f"{op}: {name} must be a NumPy array or a torch tensor, got {type(x).__name__}")
     if x.dtype not in DTYPES:
-        raise TypeError(f"{name} computes in float16, bfloat16, float32 or float64, got {x.dtype}")
+        raise TypeError(f"{op} computes in float16, bfloat16, float32 or float64, got {x.dtype} for {name}")
     if not INTERPRETED and x.device.type != DEVICE.type:
-        raise ValueError(f"{name} runs on {DEVICE}, but its first array is on {x.device}: move it with .to({DEVICE})")
+        raise ValueError(f"{op} runs on {DEVICE}, but {name} is on {x.device}: move it with .to({DEVICE})")
+
+
+def require(op: str, name: str, x: Any, shape: Sequence[int], dtype: torch.dtype | None = None) -> None:
+    """Raises TypeError unless x is a floating-point tensor (of `dtype`, if given), ValueError unless it has this shape."""
+    _check(op, name, x)
+    if dtype is not None and x.dtype != dtype:
+        raise TypeError(f"{op}: {name} is {x.dtype}, expected {dtype} as the arrays before it")
+    if tuple(x.shape) != tuple(shape):
+        raise ValueError(f"{op}: {name} has shape {tuple(x.shape)}, expected {tuple(shape)}")
+
+
+def integers(op: str, name: str, values: Any, length: int | None = None) -> torch.Tensor:
+    """`values` (a list, an array, a tensor) as a tensor of integers; of shape (length,) if a length is given.
+
+    Raises TypeError for another kind of numbers, ValueError for another shape.
+    """
+    if not isinstance(values, torch.Tensor):
+        values = to_tensor(np.asarray(values))
+    if values.is_floating_point() or values.is_complex() or values.dtype == torch.bool:
+        raise TypeError(f"{op}: {name} must hold integers, got {values.dtype}")
+    if length is not None and tuple(values.shape) != (length,):
+        raise ValueError(f"{op}: {name} has shape {tuple(values.shape)}, expected ({length},)")
+    if values.device.type != DEVICE.type:  # lengths are often kept on the host: that is where they are looked at, too
+        moved = values.to(DEVICE)
+        moved.on_host = on_host(values)
+        return moved
+    return values
+
+
+def require_saved(op: str, saved: Any, kind: type) -> None:
+    """Raises TypeError unless `saved` is what the forward half of this op saves."""
+    if not isinstance(saved, kind):
+        raise TypeError(f"{op}: saved is a {type(saved).__name__}, expected the {kind.__name__} of the forward pass")
+
+
+def require_power_of_two(op: str, name: str, value: Any, least: int) -> None:
+    """Raises ValueError for a side of a tile that is none."""
+    if not isinstance(value, int) or value < least or value & (value - 1):
+        raise ValueError(f"{op}: {name} must be a power of two from {least} up, got {value!r}")
 
 
 # --- what launchers have in common -------------------------------------------------------------------------------------

@@ -12,7 +12,8 @@ itself: below 1e-7 in float32 nothing of x is left. Where our NumPy approximates
 
 `bias_gelu` works on tiles, since it must know the column of each number; its backward sums what it has seen of each column
 for dbias, in two stages (`_column_sums.py`). For each element of x 2 numbers travel forward and 3 backward; adding the bias
-in a trip of its own would cost 2 more forward, and summing its gradient 1 more backward.
+in a trip of its own would cost 2 more forward, and summing its gradient 1 more backward. The bias may be of another dtype
+than x (float32 beside bfloat16, say); y and dx are of the dtype of x, dbias of the bias's.
 
 Not here: gated units, parametric activations, second derivatives; GELU at the end of the matrix product before it.
 """
@@ -28,7 +29,15 @@ from jaxtyping import Float
 from torch import Tensor
 
 from kernels._column_sums import column_sums, parts_for
-from kernels._launch import accumulator, launcher, rows_of, statistics_dtype
+from kernels._launch import (
+    accumulator,
+    launcher,
+    require,
+    require_power_of_two,
+    require_saved,
+    rows_of,
+    statistics_dtype,
+)
 from minirembert.ops.activations import ActivationSaved, BiasGeluSaved
 
 SQRT_HALF = tl.constexpr(math.sqrt(0.5))
@@ -156,14 +165,22 @@ def activation_backward_kernel(
     tl.store(dx_ptr + at, (SLOPE(x) * dy).to(dx_ptr.dtype.element_ty), mask=at < size)
 
 
+def _numbers(op: str, block: int | None) -> int:
+    """How many numbers a program takes."""
+    if block is None:
+        return BLOCK
+    require_power_of_two(op, "block", block, 16)
+    return block
+
+
 def _activation(
     name: str, value: Any, slope: Any, doc: str
 ) -> tuple[Callable[..., tuple[Any, ActivationSaved]], Callable[..., tuple[Any]]]:
     def forward(
         x: Float[Tensor, "*shape"], *, block: int | None = None
     ) -> tuple[Float[Tensor, "*shape"], ActivationSaved]:
+        numbers = _numbers(name, block)
         y = torch.empty(x.shape, dtype=x.dtype, device=x.device)
-        numbers = block or BLOCK
         activation_kernel[(triton.cdiv(x.numel(), numbers),)](
             x.contiguous(), y, x.numel(), VALUE=value, BLOCK=numbers, ACC=accumulator(x)
         )
@@ -172,17 +189,21 @@ def _activation(
     def backward(
         dy: Float[Tensor, "*shape"], saved: ActivationSaved, *, block: int | None = None
     ) -> tuple[Float[Tensor, "*shape"]]:
+        require_saved(f"{name}_backward", saved, ActivationSaved)
         x = saved.x
+        require(f"{name}_backward", "dy", dy, x.shape)
+        numbers = _numbers(f"{name}_backward", block)
         dx = torch.empty(x.shape, dtype=x.dtype, device=x.device)
-        numbers = block or BLOCK
         activation_backward_kernel[(triton.cdiv(x.numel(), numbers),)](
             dy.contiguous(), x.contiguous(), dx, x.numel(), SLOPE=slope, BLOCK=numbers, ACC=accumulator(x)
         )
         return (dx,)
 
     forward.__name__, backward.__name__ = name, f"{name}_backward"
-    forward.__doc__ = f"{doc} Elementwise, any shape. `block`: numbers that a program takes, a power of two."
-    backward.__doc__ = "dx = dy f'(x)."
+    forward.__doc__ = f"{doc} Elementwise, any shape. `block`: numbers that a program takes, a power of two from 16 up."
+    backward.__doc__ = (
+        "dx = dy f'(x). Raises TypeError unless an activation saved `saved`, ValueError unless dy has x's shape."
+    )
     return launcher(forward), launcher(backward)
 
 
@@ -244,13 +265,18 @@ def bias_gelu_backward_kernel(
 def bias_gelu(
     x: Float[Tensor, "*batch I"], bias: Float[Tensor, " I"], *, block: int | None = None
 ) -> tuple[Float[Tensor, "*batch I"], BiasGeluSaved]:
-    """gelu(x + bias). `block`: numbers of a tile, a power of two. Raises ValueError if `bias` is not (I,)."""
-    if bias.shape != x.shape[-1:]:
-        raise ValueError(f"the bias is {tuple(bias.shape)}, the rows have {x.shape[-1]} numbers")
+    """gelu(x + bias). `block`: numbers of a tile, a power of two from 16 up.
+
+    Raises ValueError if `bias` is not (I,) or I is 0, TypeError if `bias` is not a floating-point array.
+    """
+    if x.ndim == 0 or x.shape[-1] == 0:
+        raise ValueError(f"bias_gelu: x has shape {tuple(x.shape)}, but a row needs at least one number")
+    require("bias_gelu", "bias", bias, x.shape[-1:])
+    numbers = _numbers("bias_gelu", block)
     y = torch.empty(x.shape, dtype=x.dtype, device=x.device)
     rows_x = rows_of(x)
     rows, width = rows_x.shape
-    tile = bias_tile(width, block or BLOCK)
+    tile = bias_tile(width, numbers)
     grid = (triton.cdiv(rows, tile["ROWS"]), triton.cdiv(width, tile["BLOCK"]))
     bias_gelu_kernel[grid](rows_x, bias.contiguous(), y, rows, width, rows_x.stride(0), **tile, ACC=accumulator(x))
     return y, BiasGeluSaved(x, bias)
@@ -260,12 +286,15 @@ def bias_gelu(
 def bias_gelu_backward(
     dy: Float[Tensor, "*batch I"], saved: BiasGeluSaved, *, block: int | None = None
 ) -> tuple[Float[Tensor, "*batch I"], Float[Tensor, " I"]]:
-    """dx, dbias."""
+    """dx, dbias. Raises TypeError unless bias_gelu saved `saved`, ValueError unless dy has the shape of x."""
+    require_saved("bias_gelu_backward", saved, BiasGeluSaved)
     x, bias = saved
+    require("bias_gelu_backward", "dy", dy, x.shape)
+    numbers = _numbers("bias_gelu_backward", block)
     dx = torch.empty(x.shape, dtype=x.dtype, device=x.device)
     rows_dy, rows_x = rows_of(dy), rows_of(x)
     rows, width = rows_x.shape
-    tile = bias_tile(width, block or BLOCK)
+    tile = bias_tile(width, numbers)
     grid = (parts_for(triton.cdiv(rows, tile["ROWS"])), triton.cdiv(width, tile["BLOCK"]))
     parts = torch.empty((grid[0], 1, width), dtype=statistics_dtype(x), device=x.device)
     bias_gelu_backward_kernel[grid](

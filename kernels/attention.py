@@ -12,9 +12,10 @@ Keys that nobody in the tile may see are not visited, and only tiles on an edge 
 and are read where they lie, so q, k and v may be slices of one packed product.
 
 Not here: the kernels of the backward pass (`attention_backward.py`), how large a tile is and what is done with one
-(`_attention_tiles.py`), projections, a gradient for the bias.
+(`_attention_tiles.py`), projections, a gradient for the bias, heads of more than 128 features.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from jaxtyping import Bool, Float, Integer
 from torch import Tensor
 
 from kernels._attention_tiles import (
+    TILES,
     choose_tile,
     exponential,
     keep,
@@ -39,16 +41,29 @@ from kernels._attention_tiles import (
     scores,
     store_rows,
 )
-from kernels._launch import accumulator, dot, input_precision, launcher, on_host, statistics_dtype
+from kernels._launch import (
+    accumulator,
+    dot,
+    input_precision,
+    integers,
+    launcher,
+    on_host,
+    require,
+    require_power_of_two,
+    require_saved,
+    statistics_dtype,
+)
 from kernels.attention_backward import (
     attention_backward_head_kernel,
     attention_backward_keys_kernel,
     attention_backward_queries_kernel,
     attention_delta_kernel,
 )
-from kernels.random import dropout_factor
+from kernels.random import SEED_BITS, dropout_factor
 from minirembert.ops.attention import AttentionPackedSaved, AttentionSaved, check_cu_seqlens, check_key_lengths
 from minirembert.ops.random import check_drop_prob
+
+LARGEST_HEAD = max(features for _, features in TILES)
 
 
 @triton.jit
@@ -174,7 +189,7 @@ def attention(
     v: Float[Tensor, "B T H"],
     num_heads: int,
     bias: Float[Tensor, "..."] | Bool[Tensor, "..."] | None = None,
-    key_lengths: Integer[Tensor, " B"] | None = None,
+    key_lengths: Integer[Tensor, " B"] | Sequence[int] | None = None,
     causal: bool = False,
     drop_prob: float = 0.0,
     seed: int = 0,
@@ -184,11 +199,11 @@ def attention(
     """Each query's average of the values. `block`: queries and keys of a tile, powers of two from 16.
 
     `bias` must broadcast to (B, h, S, T). Lengths that are on a GPU already are waited for, to be checked. Raises
-    ValueError if H is no multiple of `num_heads`, a length is outside [0, T] or `drop_prob` outside [0, 1).
+    ValueError if a shape does not match, T is 0, H is no multiple of `num_heads`, H / `num_heads` is above 128, a length is
+    outside [0, T], `drop_prob` outside [0, 1) or `seed` outside 64 bits; TypeError if a dtype is not the one of q.
     """
-    check_drop_prob(drop_prob)
-    if key_lengths is not None:
-        check_key_lengths(on_host(key_lengths), k.shape[1])
+    _check("attention", q, k, v, num_heads, bias, drop_prob, seed, block)
+    key_lengths = _lengths("attention", key_lengths, k)
     problem = _problem(q, k, num_heads, bias, key_lengths, None, causal, drop_prob, seed)
     y, lse, lse_rest = _forward(q, k, v, problem, block)
     return y, AttentionSaved(q, k, v, bias, key_lengths, y, lse, lse_rest, num_heads, causal, drop_prob, seed)
@@ -198,7 +213,8 @@ def attention(
 def attention_backward(
     dy: Float[Tensor, "B S H"], saved: AttentionSaved, *, block: tuple[int, int] | None = None
 ) -> tuple[Float[Tensor, "B S H"], Float[Tensor, "B T H"], Float[Tensor, "B T H"]]:
-    """dq, dk, dv."""
+    """dq, dk, dv. Raises TypeError if `saved` is not what `attention` saved, ValueError if dy is not shaped like its y."""
+    _check_backward("attention_backward", dy, saved, AttentionSaved, block)
     s = saved
     problem = _problem(s.q, s.k, s.num_heads, s.bias, s.key_lengths, None, s.causal, s.drop_prob, s.seed)
     return _backward(dy, saved, problem, block)
@@ -210,7 +226,7 @@ def attention_packed(
     k: Float[Tensor, "N H"],
     v: Float[Tensor, "N H"],
     num_heads: int,
-    cu_seqlens: Integer[Tensor, " ends"],
+    cu_seqlens: Integer[Tensor, " ends"] | Sequence[int],
     causal: bool = False,
     drop_prob: float = 0.0,
     seed: int = 0,
@@ -220,10 +236,10 @@ def attention_packed(
     """`attention` within each of several sequences that lie end to end: tokens cu_seqlens[b] to cu_seqlens[b + 1].
 
     Ends that are on a GPU already are waited for, forward and backward. Raises ValueError unless they start at 0, never
-    fall and end at N.
+    fall and end at N; otherwise what `attention` raises.
     """
-    check_drop_prob(drop_prob)
-    check_cu_seqlens(on_host(cu_seqlens), len(q))
+    _check("attention_packed", q, k, v, num_heads, None, drop_prob, seed, block, packed=True)
+    cu_seqlens = _ends("attention_packed", cu_seqlens, q)
     problem = _problem(q, k, num_heads, None, None, cu_seqlens, causal, drop_prob, seed)
     y, lse, lse_rest = _forward(q, k, v, problem, block)
     return y, AttentionPackedSaved(q, k, v, cu_seqlens, y, lse, lse_rest, num_heads, causal, drop_prob, seed)
@@ -233,7 +249,8 @@ def attention_packed(
 def attention_packed_backward(
     dy: Float[Tensor, "N H"], saved: AttentionPackedSaved, *, block: tuple[int, int] | None = None
 ) -> tuple[Float[Tensor, "N H"], Float[Tensor, "N H"], Float[Tensor, "N H"]]:
-    """dq, dk, dv."""
+    """dq, dk, dv. Raises what `attention_backward` raises."""
+    _check_backward("attention_packed_backward", dy, saved, AttentionPackedSaved, block)
     s = saved
     problem = _problem(s.q, s.k, s.num_heads, None, None, s.cu_seqlens, s.causal, s.drop_prob, s.seed)
     return _backward(dy, saved, problem, block)
@@ -245,24 +262,114 @@ def attention_probabilities(
     k: Float[Tensor, "B T H"],
     num_heads: int,
     bias: Float[Tensor, "..."] | Bool[Tensor, "..."] | None = None,
-    key_lengths: Integer[Tensor, " B"] | None = None,
+    key_lengths: Integer[Tensor, " B"] | Sequence[int] | None = None,
     causal: bool = False,
     drop_prob: float = 0.0,
     seed: int = 0,
     *,
     block: tuple[int, int] | None = None,
 ) -> tuple[Float[Tensor, "B h S T"], None]:
-    """The probabilities that `attention` uses, after dropout: for looking at. It has no backward."""
+    """The probabilities that `attention` uses, after dropout: for looking at. Raises what it raises; has no backward."""
+    _check("attention_probabilities", q, k, k, num_heads, bias, drop_prob, seed, block)
+    key_lengths = _lengths("attention_probabilities", key_lengths, k)
     _, saved = attention(q, k, k, num_heads, bias, key_lengths, causal, block=block)
     q, k = _dense(q), _dense(k)
     problem = _problem(q, k, num_heads, bias, key_lengths, None, causal, drop_prob, seed)
     p = torch.empty((*saved.lse.shape, k.shape[1]), dtype=q.dtype, device=q.device)
     tile = choose_tile("queries", problem, q.dtype, block)
     blocks = triton.cdiv(problem["S"], tile["BLOCK_Q"])
-    attention_probabilities_kernel[(blocks * num_heads * len(q),)](
+    attention_probabilities_kernel[(blocks * problem["heads"] * len(q),)](
         q, k, saved.lse, saved.lse_rest, p, blocks=blocks, **_strides(q=q, k=k), **problem, **tile
     )
     return p, None
+
+
+# --- what is refused --------------------------------------------------------------------------------------------------
+
+
+def _check(
+    op: str, q: Tensor, k: Tensor, v: Tensor, num_heads: int, bias: Tensor | None, drop_prob: float, seed: int,
+    block: tuple[int, int] | None, packed: bool = False,
+) -> None:  # fmt: skip
+    """Raises TypeError or ValueError for what the kernels have no tile for, or would read beside its memory.
+
+    It asks for shapes and dtypes alone, and so waits for no GPU.
+    """
+    if q.ndim != (2 if packed else 3):
+        raise ValueError(f"{op}: q has shape {tuple(q.shape)}, expected {'(N, H)' if packed else '(B, S, H)'}")
+    T = k.shape[-2] if isinstance(k, Tensor) and k.ndim == q.ndim and not packed else q.shape[-2]
+    for name, x in (("k", k), ("v", v)):
+        require(op, name, x, (*q.shape[:-2], T, q.shape[-1]), q.dtype)
+    if T == 0 and not packed:
+        raise ValueError(f"{op}: k has shape {tuple(k.shape)}, but attention needs at least 1 key")
+
+    _check_integer(op, "num_heads", num_heads)
+    width = q.shape[-1]
+    if num_heads < 1:
+        raise ValueError(f"{op}: num_heads is {num_heads}, but there must be at least 1")
+    if width % num_heads:
+        raise ValueError(f"{op}: the width {width} is not a multiple of the number of heads {num_heads}")
+    if not 1 <= width // num_heads <= LARGEST_HEAD:
+        raise ValueError(
+            f"{op}: a width of {width} in {num_heads} heads makes {width // num_heads} features a head, "
+            f"but the kernels have tiles for 1 to {LARGEST_HEAD}"
+        )
+
+    if bias is not None:
+        if not isinstance(bias, Tensor) or not (bias.is_floating_point() or bias.dtype == torch.bool):
+            found = bias.dtype if isinstance(bias, Tensor) else type(bias).__name__
+            raise TypeError(f"{op}: bias must be an array of floating-point numbers or booleans, got {found}")
+        scores_shape = (q.shape[0], int(num_heads), q.shape[1], T)
+        try:
+            bias.expand(scores_shape)
+        except RuntimeError:
+            raise ValueError(
+                f"{op}: bias has shape {tuple(bias.shape)}, which does not broadcast to (B, h, S, T) = {scores_shape}"
+            ) from None
+
+    check_drop_prob(drop_prob)
+    _check_integer(op, "seed", seed)
+    if not -(2**63) <= seed < 2**64:
+        raise ValueError(f"{op}: seed is {seed}, but it must lie in [-2^63, 2^64)")
+    _check_block(op, block)
+
+
+def _check_backward(op: str, dy: Tensor, saved: Any, kind: type, block: tuple[int, int] | None) -> None:
+    require_saved(op, saved, kind)
+    require(op, "dy", dy, saved.y.shape, saved.y.dtype)
+    _check_block(op, block)
+
+
+def _check_block(op: str, block: tuple[int, int] | None) -> None:
+    if block is None:
+        return
+    if not isinstance(block, (tuple, list)) or len(block) != 2:
+        raise ValueError(f"{op}: block must be a pair, queries and keys of a tile, got {block!r}")
+    for side, value in enumerate(block):
+        require_power_of_two(op, f"block[{side}]", value, 16)
+
+
+def _check_integer(op: str, name: str, value: Any) -> None:
+    if not isinstance(value, (int, np.integer)) or isinstance(value, bool):
+        raise TypeError(f"{op}: {name} must be an integer, got {value!r}")
+
+
+def _lengths(op: str, key_lengths: Any, k: Tensor) -> Tensor | None:
+    """The lengths as a tensor, once they have been checked."""
+    if key_lengths is None:
+        return None
+    key_lengths = integers(op, "key_lengths", key_lengths, len(k))
+    check_key_lengths(on_host(key_lengths), k.shape[1])
+    return key_lengths
+
+
+def _ends(op: str, cu_seqlens: Any, q: Tensor) -> Tensor:
+    """The ends of packed sequences as a tensor, once they have been checked."""
+    cu_seqlens = integers(op, "cu_seqlens", cu_seqlens)
+    if cu_seqlens.ndim != 1:
+        raise ValueError(f"{op}: cu_seqlens has shape {tuple(cu_seqlens.shape)}, expected one axis")
+    check_cu_seqlens(on_host(cu_seqlens), len(q))
+    return cu_seqlens
 
 
 # --- what launchers share ---------------------------------------------------------------------------------------------
@@ -273,8 +380,7 @@ def _problem(
     causal: bool, drop_prob: float, seed: int,
 ) -> dict[str, Any]:  # fmt: skip
     """What all kernels are told alike."""
-    if q.shape[-1] % num_heads:
-        raise ValueError(f"the width {q.shape[-1]} is not a multiple of the number of heads {num_heads}")
+    num_heads = int(num_heads)  # a NumPy integer is none for Triton
     firsts = None
     if cu_seqlens is None:
         (batch, S, _), T = q.shape, k.shape[1]
@@ -304,7 +410,7 @@ def _problem(
         "T": T,
         "heads": num_heads,
         "tokens": q.shape[0],
-        "seed": seed,
+        "seed": int(seed) & SEED_BITS,
         **dict(zip(("bias_batch", "bias_head", "bias_query", "bias_key"), strides, strict=True)),
         "D": D,
         "HEAD": max(16, triton.next_power_of_2(D)),

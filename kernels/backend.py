@@ -4,6 +4,7 @@ Nothing of the model is said again here. What differs from NumPy's backend (`min
 table takes, where they lie, and which optimizer steps them.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -26,6 +27,8 @@ class TritonBackend:
         name = str(dtype).removeprefix("torch.")
         if name not in self.DTYPES:
             raise ValueError(f"dtype must be one of {', '.join(self.DTYPES)} with backend 'triton', got {dtype!r}")
+        if device is not None and not re.fullmatch(r"cpu|cuda(:\d+)?", str(device)):
+            raise ValueError(f"device must be cpu, cuda or cuda:N, got {device!r}")
         self._device = torch.device(device or DEVICE)
         if self._device.type != DEVICE.type:
             how = "they are interpreted (no GPU, or TRITON_INTERPRET=1)" if INTERPRETED else "they are compiled"

@@ -15,7 +15,7 @@ import triton.language as tl
 from jaxtyping import Float
 from torch import Tensor
 
-from kernels._launch import accumulator, launcher
+from kernels._launch import accumulator, launcher, require_power_of_two, require_saved
 from kernels.random import SEED_BITS, dropout_factor, keep_fours
 from minirembert.ops.dropout import DropoutSaved
 from minirembert.ops.random import check_drop_prob
@@ -39,23 +39,25 @@ def dropout(
 ) -> tuple[Float[Tensor, "*shape"], DropoutSaved]:
     """x with a share `drop_prob` of its elements zeroed. `block`: numbers that a program takes, a power of two of at least 4.
 
-    Raises ValueError unless 0 <= drop_prob < 1.
+    Raises ValueError unless 0 <= drop_prob < 1, and for a `block` that is no such power of two.
     """
     check_drop_prob(drop_prob)
-    return _times_mask(x, drop_prob, seed, block), DropoutSaved(drop_prob, seed)
+    return _times_mask("dropout", x, drop_prob, seed, block), DropoutSaved(drop_prob, seed)
 
 
 @launcher
 def dropout_backward(
     dy: Float[Tensor, "*shape"], saved: DropoutSaved, *, block: int | None = None
 ) -> tuple[Float[Tensor, "*shape"]]:
-    """dx."""
-    return (_times_mask(dy, saved.drop_prob, saved.seed, block),)
+    """dx. Raises TypeError unless dropout saved `saved`, which does not say what shape x had."""
+    require_saved("dropout_backward", saved, DropoutSaved)
+    return (_times_mask("dropout_backward", dy, saved.drop_prob, saved.seed, block),)
 
 
-def _times_mask(x: Tensor, drop_prob: float, seed: int, block: int | None) -> Tensor:
+def _times_mask(op: str, x: Tensor, drop_prob: float, seed: int, block: int | None) -> Tensor:
+    numbers = BLOCK if block is None else block
+    require_power_of_two(op, "block", numbers, 4)
     y = torch.empty(x.shape, dtype=x.dtype, device=x.device)
-    numbers = block or BLOCK
     dropout_kernel[(triton.cdiv(x.numel(), numbers),)](
         x.contiguous(), y, x.numel(), drop_prob, dropout_factor(drop_prob), seed & SEED_BITS,
         BLOCK=numbers, ACC=accumulator(x),

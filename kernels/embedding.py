@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Integer
 from torch import Tensor
 
-from kernels._launch import launcher, on_host, statistics_dtype
+from kernels._launch import integers, launcher, on_host, require, require_saved, statistics_dtype
 from minirembert.ops.embedding import EmbeddingSaved, check_ids
 
 
@@ -24,7 +24,9 @@ from minirembert.ops.embedding import EmbeddingSaved, check_ids
 def embedding(
     weight: Float[Tensor, "V E"], ids: Integer[Tensor, "*batch"], padding_idx: int | None = None
 ) -> tuple[Float[Tensor, "*batch E"], EmbeddingSaved]:
-    """Rows of `weight` at `ids`. Raises IndexError for an id outside the table."""
+    """Rows of `weight` at `ids`, which may be a list. Raises IndexError for an id outside the table, TypeError for ids that
+    are no integers."""
+    ids = integers("embedding", "ids", ids)
     check_ids(on_host(ids), len(weight), "ids")
     ids = ids.to(weight.device)
     # 1. copy the rows
@@ -34,7 +36,12 @@ def embedding(
 
 @launcher
 def embedding_backward(dy: Float[Tensor, "*batch E"], saved: EmbeddingSaved) -> tuple[Float[Tensor, "V E"]]:
-    """dweight (V, E): dense, zero in rows that were not read and in row `padding_idx`."""
+    """dweight (V, E): dense, zero in rows that were not read and in row `padding_idx`.
+
+    Raises TypeError unless embedding saved `saved`, ValueError unless dy has one row for each id.
+    """
+    require_saved("embedding_backward", saved, EmbeddingSaved)
+    require("embedding_backward", "dy", dy, (*saved.ids.shape, *dy.shape[-1:]))
     ids = saved.ids.reshape(-1).long()
     rows_dy = dy.reshape(-1, dy.shape[-1]).to(statistics_dtype(dy))
     # 1. bring equal ids together

@@ -431,6 +431,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for report in found:
             unique.setdefault(report.hash, report)
     reports = list(unique.values())
+    if not reports and not any(failure for _, failure in results):
+        parser.error(f"no kernel has {' or '.join(options.kernel)} in its name")
     failures = [failure for _, failure in results if failure]
     problems = failures + [problem for report in reports for problem in report.problems()]
 

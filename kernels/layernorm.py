@@ -19,6 +19,9 @@ In half precision the sum x + residual is rounded before it is normalised, as it
 sees the row that was normalised. Were it another by half a unit in its last place, then in a row that hardly varies, where
 rstd is up to 1e6, backward's xhat would be nothing but that difference.
 
+x and the residual are of one dtype, which y and their gradients have as well. Weight and bias may be of another (float32
+beside bfloat16, say), and dweight and dbias are of the weight's.
+
 Not here: running statistics, RMS norm, any axis but the last, rows of more than WIDEST columns.
 """
 
@@ -29,7 +32,15 @@ from jaxtyping import Float
 from torch import Tensor
 
 from kernels._column_sums import column_sums, parts_for
-from kernels._launch import accumulator, launcher, rows_of, statistics_dtype
+from kernels._launch import (
+    accumulator,
+    launcher,
+    require,
+    require_power_of_two,
+    require_saved,
+    rows_of,
+    statistics_dtype,
+)
 from minirembert.ops.layernorm import LayerNormSaved
 
 WIDEST = 16384  # what a program can hold in registers, forward
@@ -153,16 +164,21 @@ def layer_norm(
 ) -> tuple[Float[Tensor, "*batch H"], LayerNormSaved]:
     """Rows of zero mean and unit variance, scaled by `weight` and shifted by `bias`.
 
-    `block`: numbers of a tile, a power of two. Raises ValueError if H is above WIDEST, or `weight` or `bias` are not (H,).
+    `block`: numbers of a tile, a power of two from 16 up. Raises ValueError if it is not, if H is 0 or above WIDEST, or if
+    `weight` or `bias` are not (H,); TypeError if these are not floating-point arrays.
     """
-    return _forward(x, None, weight, bias, eps, block)
+    return _forward("layer_norm", x, None, weight, bias, eps, block)
 
 
 @launcher
 def layer_norm_backward(
     dy: Float[Tensor, "*batch H"], saved: LayerNormSaved, *, block: int | None = None
 ) -> tuple[Float[Tensor, "*batch H"], Float[Tensor, " H"], Float[Tensor, " H"]]:
-    """dx, dweight, dbias. `block`: numbers of a tile; rows that are wider are cut into blocks of columns."""
+    """dx, dweight, dbias. `block`: numbers of a tile; rows that are wider are cut into blocks of columns.
+
+    Raises TypeError unless a layer norm saved `saved`, ValueError unless dy has the shape of x.
+    """
+    _check_backward("layer_norm_backward", dy, saved, block)
     dx = torch.empty(saved.x.shape, dtype=saved.x.dtype, device=saved.x.device)
     dweight, dbias = _backward(dy, saved, dx, None, block)
     return dx, dweight, dbias
@@ -180,32 +196,36 @@ def residual_layer_norm(
 ) -> tuple[Float[Tensor, "*batch H"], LayerNormSaved]:
     """`layer_norm(x + residual)`: the end of each half of a post-LN block.
 
-    Raises ValueError as `layer_norm` does, and if the two terms have different shapes.
+    Raises as `layer_norm` does; ValueError if the two terms have different shapes, TypeError for different dtypes.
     """
-    if residual.shape != x.shape:
-        raise ValueError(f"x is {tuple(x.shape)}, the residual {tuple(residual.shape)}: they must have the same shape")
-    return _forward(x, residual, weight, bias, eps, block)
+    require("residual_layer_norm", "residual", residual, x.shape, x.dtype)
+    return _forward("residual_layer_norm", x, residual, weight, bias, eps, block)
 
 
 @launcher
 def residual_layer_norm_backward(
     dy: Float[Tensor, "*batch H"], saved: LayerNormSaved, *, block: int | None = None
 ) -> tuple[Float[Tensor, "*batch H"], Float[Tensor, "*batch H"], Float[Tensor, " H"], Float[Tensor, " H"]]:
-    """dx, dresidual, dweight, dbias. A sum hands the same gradient to both its terms; each gets an array of its own."""
+    """dx, dresidual, dweight, dbias. A sum hands the same gradient to both its terms; each gets an array of its own.
+
+    Raises as `layer_norm_backward` does.
+    """
+    _check_backward("residual_layer_norm_backward", dy, saved, block)
     dx, dresidual = (torch.empty(saved.x.shape, dtype=saved.x.dtype, device=saved.x.device) for _ in range(2))
     dweight, dbias = _backward(dy, saved, dx, dresidual, block)
     return dx, dresidual, dweight, dbias
 
 
 def _forward(
-    x: Tensor, residual: Tensor | None, weight: Tensor, bias: Tensor, eps: float, block: int | None
+    op: str, x: Tensor, residual: Tensor | None, weight: Tensor, bias: Tensor, eps: float, block: int | None
 ) -> tuple[Tensor, LayerNormSaved]:
+    if x.ndim == 0 or not 1 <= x.shape[-1] <= WIDEST:
+        raise ValueError(f"{op}: x has shape {tuple(x.shape)}, but rows must have 1 to {WIDEST} numbers")
     width = x.shape[-1]
-    if width > WIDEST:
-        raise ValueError(f"layer normalisation takes rows of at most {WIDEST} numbers, got {width}")
-    for name, parameter in (("weight", weight), ("bias", bias)):
-        if parameter.shape != (width,):
-            raise ValueError(f"{name} is {tuple(parameter.shape)}, the rows have {width} numbers")
+    require(op, "weight", weight, (width,))
+    require(op, "bias", bias, (width,))
+    if block is not None:
+        require_power_of_two(op, "block", block, 16)
     y = torch.empty(x.shape, dtype=x.dtype, device=x.device)
     total = x if residual is None else torch.empty_like(y)
     mean, rstd = (torch.empty(x.shape[:-1], dtype=statistics_dtype(x), device=x.device) for _ in range(2))
@@ -219,6 +239,13 @@ def _forward(
         EPS=eps, **tile, ACC=accumulator(x),
     )  # fmt: skip
     return y, LayerNormSaved(total, weight, mean, rstd)
+
+
+def _check_backward(op: str, dy: Tensor, saved: LayerNormSaved, block: int | None) -> None:
+    require_saved(op, saved, LayerNormSaved)
+    require(op, "dy", dy, saved.x.shape)
+    if block is not None:
+        require_power_of_two(op, "block", block, 16)
 
 
 def _backward(

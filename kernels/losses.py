@@ -9,13 +9,15 @@ The gradient dy of a loss may be a number as well as an array of shape (); what 
 Not here: class weights, label smoothing, sums instead of means; logits that are too large to be stored.
 """
 
+import math
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float, Integer
 from torch import Tensor
 
-from kernels._launch import launcher, on_host, statistics_dtype
+from kernels._launch import integers, launcher, on_host, require, require_saved, statistics_dtype
 from minirembert.ops.losses import IGNORE_INDEX, CrossEntropySaved, PairSaved, check_labels
 
 
@@ -23,7 +25,14 @@ from minirembert.ops.losses import IGNORE_INDEX, CrossEntropySaved, PairSaved, c
 def cross_entropy(
     logits: Float[Tensor, "N C"], labels: Integer[Tensor, " N"], ignore_index: int = IGNORE_INDEX
 ) -> tuple[Float[Tensor, ""], CrossEntropySaved]:
-    """Mean negative log-likelihood in nats. Raises IndexError for a label outside [0, C) that is not `ignore_index`."""
+    """Mean negative log-likelihood in nats. Labels may be a list.
+
+    Raises IndexError for a label outside [0, C) that is not `ignore_index`, TypeError for labels that are no integers,
+    ValueError unless there is one for each row of logits.
+    """
+    if logits.ndim != 2:
+        raise ValueError(f"cross_entropy: logits has shape {tuple(logits.shape)}, expected (N, C)")
+    labels = integers("cross_entropy", "labels", labels, len(logits))
     check_labels(on_host(labels), logits.shape[-1], ignore_index)
     labels = labels.to(logits.device)
     labelled, column = _labelled(labels, ignore_index)
@@ -40,7 +49,8 @@ def cross_entropy(
 
 def cross_entropy_backward(dy: Float[Tensor, ""] | float, saved: CrossEntropySaved) -> tuple[Float[Tensor, "N C"]]:
     """dlogits."""
-    return _cross_entropy_backward(saved.logits, saved, _number(dy))
+    require_saved("cross_entropy_backward", saved, CrossEntropySaved)
+    return _cross_entropy_backward(saved.logits, saved, _number("cross_entropy_backward", dy))
 
 
 @launcher
@@ -66,15 +76,16 @@ def _labelled(labels: Tensor, ignore_index: int) -> tuple[Tensor, Tensor]:
 
 @launcher
 def mse(x: Float[Tensor, "*shape"], target: Float[Tensor, "*shape"]) -> tuple[Float[Tensor, ""], PairSaved]:
-    """Mean squared error. Raises ValueError unless both have the same shape."""
-    _same_shape("mse", x, target)
+    """Mean squared error. Raises ValueError unless both have the same shape, TypeError for targets that are no floats."""
+    _check_target("mse", x, target)
     difference = _widened(x) - target
     return (difference * difference).mean(), PairSaved(x, target)
 
 
 def mse_backward(dy: Float[Tensor, ""] | float, saved: PairSaved) -> tuple[Float[Tensor, "*shape"]]:
     """dx."""
-    return _mse_backward(saved.x, saved, _number(dy))
+    require_saved("mse_backward", saved, PairSaved)
+    return _mse_backward(saved.x, saved, _number("mse_backward", dy))
 
 
 @launcher
@@ -86,15 +97,16 @@ def _mse_backward(
 
 @launcher
 def bce_with_logits(x: Float[Tensor, "*shape"], target: Float[Tensor, "*shape"]) -> tuple[Float[Tensor, ""], PairSaved]:
-    """Mean binary cross-entropy of the probabilities sigmoid(x). Raises ValueError unless the shapes are equal."""
-    _same_shape("bce_with_logits", x, target)
+    """Mean binary cross-entropy of the probabilities sigmoid(x). Raises as `mse` does."""
+    _check_target("bce_with_logits", x, target)
     wide = _widened(x)
     return (torch.logaddexp(wide, wide.new_zeros(())) - target * wide).mean(), PairSaved(x, target)
 
 
 def bce_with_logits_backward(dy: Float[Tensor, ""] | float, saved: PairSaved) -> tuple[Float[Tensor, "*shape"]]:
     """dx."""
-    return _bce_with_logits_backward(saved.x, saved, _number(dy))
+    require_saved("bce_with_logits_backward", saved, PairSaved)
+    return _bce_with_logits_backward(saved.x, saved, _number("bce_with_logits_backward", dy))
 
 
 @launcher
@@ -105,15 +117,19 @@ def _bce_with_logits_backward(
     return (((probability - saved.target) * (dy / x.numel())).to(x.dtype),)
 
 
-def _same_shape(op: str, x: Tensor, target: Tensor) -> None:
-    if x.shape != target.shape:
+def _check_target(op: str, x: Tensor, target: Tensor) -> None:
+    if x.shape != getattr(target, "shape", x.shape):
         raise ValueError(f"{op}: predictions have shape {tuple(x.shape)}, targets {tuple(target.shape)}")
+    require(op, "target", target, x.shape)
 
 
 def _widened(x: Tensor) -> Tensor:
     return x.to(statistics_dtype(x))
 
 
-def _number(dy: Any) -> Tensor | float:
+def _number(op: str, dy: Any) -> Tensor | float:
     """dy ready to multiply with: a tensor stays on its device, anything else of one number becomes a float."""
-    return dy if isinstance(dy, Tensor) else float(dy)
+    shape = tuple(getattr(dy, "shape", ()))
+    if math.prod(shape) != 1:
+        raise ValueError(f"{op}: dy has shape {shape}, expected one number")
+    return dy.reshape(()) if isinstance(dy, Tensor) else float(np.reshape(dy, ()))

@@ -14,7 +14,7 @@ import torch
 import triton
 import triton.language as tl
 
-from kernels._launch import accumulator, to_tensor
+from kernels._launch import accumulator, require, to_tensor
 
 BLOCK = 1024
 
@@ -42,7 +42,11 @@ def adamw_kernel(
 
 
 class AdamW:
-    """Updates the tensors of `parameters` in place; `masters`, `m`, `v` and `step_count` are all of its state."""
+    """Updates the tensors of `parameters` in place; `masters`, `m`, `v` and `step_count` are all of its state.
+
+    Raises TypeError for a parameter that is no floating-point tensor, ValueError for one that is not contiguous: the kernel
+    would write into whatever lies between its numbers.
+    """
 
     def __init__(
         self,
@@ -51,6 +55,15 @@ class AdamW:
         eps: float = 1e-6,
         weight_decay: float = 0.01,
     ) -> None:
+        for name, parameter in parameters.items():
+            if not isinstance(parameter, torch.Tensor):
+                raise TypeError(f"AdamW: {name} must be a torch tensor, got {type(parameter).__name__}")
+            require("AdamW", name, parameter, parameter.shape)
+            if not parameter.is_contiguous():
+                raise ValueError(
+                    f"AdamW: {name} is not contiguous (shape {tuple(parameter.shape)}, strides {parameter.stride()}): "
+                    "pass .contiguous(), or the tensor it is a slice of"
+                )
         self.parameters = parameters
         self.betas = betas
         self.eps = eps
@@ -61,7 +74,13 @@ class AdamW:
         self.v = {name: torch.zeros_like(p) for name, p in self.masters.items()}
 
     def step(self, gradients: Mapping[str, torch.Tensor], learning_rate: float) -> None:
-        """One update. `gradients` has the keys of `parameters`."""
+        """One update. Raises ValueError, before anything is written, unless `gradients` has one of the right shape for each
+        of `parameters`."""
+        gradients = {name: to_tensor(gradient) for name, gradient in gradients.items()}
+        for name, parameter in self.parameters.items():
+            if name not in gradients:
+                raise ValueError(f"AdamW: there is no gradient for {name}")
+            require("AdamW", f"the gradient of {name}", gradients[name], parameter.shape)
         self.step_count += 1
         b1, b2 = self.betas
         for name, parameter in self.parameters.items():

@@ -7,10 +7,11 @@ Not here: `index_add_`, the obvious backward half of `select_rows`; `embedding.p
 
 import math
 
+import torch
 from jaxtyping import Float, Integer
 from torch import Tensor, contiguous_format
 
-from kernels._launch import launcher, on_host
+from kernels._launch import integers, launcher, on_host, require, require_saved
 from kernels.embedding import embedding_backward
 from minirembert.ops.embedding import EmbeddingSaved, check_ids
 from minirembert.ops.rows import AddSaved, ReshapeSaved, ScaleSaved, SelectFeatureSaved, SelectRowsSaved
@@ -18,13 +19,18 @@ from minirembert.ops.rows import AddSaved, ReshapeSaved, ScaleSaved, SelectFeatu
 
 @launcher
 def add(a: Float[Tensor, "..."], b: Float[Tensor, "..."]) -> tuple[Float[Tensor, "..."], AddSaved]:
-    """a + b, broadcast against each other."""
+    """a + b, broadcast against each other, in the wider of their dtypes. Raises TypeError if `b` is no floating-point array."""
+    require("add", "b", b, getattr(b, "shape", ()))
     return a + b, AddSaved(tuple(a.shape), tuple(b.shape))
 
 
 @launcher
 def add_backward(dy: Float[Tensor, "..."], saved: AddSaved) -> tuple[Float[Tensor, "..."], Float[Tensor, "..."]]:
-    """da, db."""
+    """da, db. Raises ValueError unless dy has the shape of the sum."""
+    require_saved("add_backward", saved, AddSaved)
+    shape = torch.broadcast_shapes(saved.a_shape, saved.b_shape)
+    if shape or dy.numel() != 1:  # the gradient of a sum of losses is one number, however it is wrapped
+        require("add_backward", "dy", dy, shape)
     return _sum_to(dy, saved.a_shape), _sum_to(dy, saved.b_shape)
 
 
@@ -41,6 +47,7 @@ def scale(x: Float[Tensor, "*shape"], factor: float) -> tuple[Float[Tensor, "*sh
 @launcher
 def scale_backward(dy: Float[Tensor, "*shape"], saved: ScaleSaved) -> tuple[Float[Tensor, "*shape"]]:
     """dx."""
+    require_saved("scale_backward", saved, ScaleSaved)
     return (dy * saved.factor,)
 
 
@@ -53,6 +60,7 @@ def reshape(x: Float[Tensor, "..."], shape: tuple[int, ...]) -> tuple[Float[Tens
 @launcher
 def reshape_backward(dy: Float[Tensor, "..."], saved: ReshapeSaved) -> tuple[Float[Tensor, "..."]]:
     """dx."""
+    require_saved("reshape_backward", saved, ReshapeSaved)
     return (dy.clone(memory_format=contiguous_format).reshape(saved.x_shape),)
 
 
@@ -60,7 +68,11 @@ def reshape_backward(dy: Float[Tensor, "..."], saved: ReshapeSaved) -> tuple[Flo
 def select_rows(
     x: Float[Tensor, "*batch H"], rows: Integer[Tensor, " N"]
 ) -> tuple[Float[Tensor, "N H"], SelectRowsSaved]:
-    """Rows of x, counted through its flattened leading axes. Raises IndexError for a row that x does not have."""
+    """Rows of x, counted through its flattened leading axes. `rows` may be a list.
+
+    Raises IndexError for a row that x does not have, TypeError for rows that are no integers.
+    """
+    rows = integers("select_rows", "rows", rows)
     check_ids(on_host(rows), math.prod(x.shape[:-1]), "rows")
     rows = rows.to(x.device)
     return x.reshape(-1, x.shape[-1])[rows.long()], SelectRowsSaved(rows, tuple(x.shape))
@@ -68,7 +80,9 @@ def select_rows(
 
 @launcher
 def select_rows_backward(dy: Float[Tensor, "N H"], saved: SelectRowsSaved) -> tuple[Float[Tensor, "*batch H"]]:
-    """dx: an embedding lookup whose table is x."""
+    """dx: an embedding lookup whose table is x. Raises ValueError unless dy has the shape of the rows that were taken."""
+    require_saved("select_rows_backward", saved, SelectRowsSaved)
+    require("select_rows_backward", "dy", dy, (*saved.rows.shape, saved.x_shape[-1]))
     (dx,) = embedding_backward(dy, EmbeddingSaved(saved.rows, math.prod(saved.x_shape[:-1]), None))
     return (dx.reshape(saved.x_shape),)
 
@@ -82,6 +96,7 @@ def select_feature(x: Float[Tensor, "*batch C"], feature: int) -> tuple[Float[Te
 @launcher
 def select_feature_backward(dy: Float[Tensor, "*batch"], saved: SelectFeatureSaved) -> tuple[Float[Tensor, "*batch C"]]:
     """dx."""
+    require_saved("select_feature_backward", saved, SelectFeatureSaved)
     dx = dy.new_zeros((*dy.shape, saved.width))
     dx[..., saved.feature] = dy
     return (dx,)

@@ -14,7 +14,15 @@ import triton.language as tl
 from jaxtyping import Float
 from torch import Tensor
 
-from kernels._launch import accumulator, launcher, rows_of, statistics_dtype
+from kernels._launch import (
+    accumulator,
+    launcher,
+    require,
+    require_power_of_two,
+    require_saved,
+    rows_of,
+    statistics_dtype,
+)
 from minirembert.ops.softmax import SoftmaxSaved
 
 ONE_PASS = 16384  # the widest tile that stays in registers; wider rows are split
@@ -32,9 +40,9 @@ def softmax_kernel(x_ptr, y_ptr, rows, width, x_stride, ROWS: tl.constexpr, BLOC
     # 1. row maximum; 0 where the whole row is -inf, since -inf - (-inf) is NaN
     m = tl.max(x, axis=1, keep_dims=True)
     empty = m == -float("inf")
-    # 2. exponentials of the differences; an empty row counts every entry once
+    # 2. exponentials of the differences; an empty row counts every entry once. A sum, since the maximum does not see NaN
     y = tl.exp(x - tl.where(empty, 0, m))
-    y = tl.where(empty, (column < width).to(ACC), y)
+    y += (empty & (column < width)).to(ACC)
     # 3. divide by the row sum
     y = y / tl.sum(y, axis=1, keep_dims=True)
     tl.store(y_ptr + row * width + column, y.to(y_ptr.dtype.element_ty), mask=inside)
@@ -84,11 +92,11 @@ def split_softmax_kernel(
     m = tl.max(ms, axis=0)
     empty = m == -float("inf")
     m = tl.where(empty, 0, m)
-    total = tl.where(empty, width, tl.sum(totals * tl.exp(ms - m), axis=0))
+    total = tl.sum(totals * tl.exp(ms - m), axis=0) + tl.where(empty, width, 0)
     # 2. exponentials of the differences
     column = split * BLOCK + tl.arange(0, BLOCK)
     x = tl.load(x_ptr + row * x_stride + column, mask=column < width, other=-float("inf")).to(ACC)
-    y = tl.where(empty, 1, tl.exp(x - m))
+    y = tl.exp(x - m) + empty.to(ACC)
     # 3. divide by the row sum
     tl.store(y_ptr + row * width + column, (y / total).to(y_ptr.dtype.element_ty), mask=column < width)
 
@@ -124,7 +132,13 @@ def split_softmax_backward_kernel(
 def softmax(
     x: Float[Tensor, "*batch C"], *, block: int | None = None
 ) -> tuple[Float[Tensor, "*batch C"], SoftmaxSaved]:
-    """Probabilities along the last axis. `block`: columns of a tile, a power of two; rows that are wider are split."""
+    """Probabilities along the last axis. `block`: columns of a tile, a power of two; rows that are wider are split.
+
+    Raises ValueError for rows of no numbers, and for a `block` that is no power of two from 16 up.
+    """
+    if x.ndim == 0 or x.shape[-1] == 0:
+        raise ValueError(f"softmax: x has shape {tuple(x.shape)}, but a row needs at least one number")
+    _check_block("softmax", block)
     y = torch.empty(x.shape, dtype=x.dtype, device=x.device)
     rows_x = rows_of(x)
     rows, width = rows_x.shape
@@ -147,8 +161,11 @@ def softmax(
 def softmax_backward(
     dy: Float[Tensor, "*batch C"], saved: SoftmaxSaved, *, block: int | None = None
 ) -> tuple[Float[Tensor, "*batch C"]]:
-    """dx."""
+    """dx. Raises TypeError unless softmax saved `saved`, ValueError unless dy has the shape of y."""
+    require_saved("softmax_backward", saved, SoftmaxSaved)
     y = saved.y
+    require("softmax_backward", "dy", dy, y.shape)
+    _check_block("softmax_backward", block)
     dx = torch.empty(y.shape, dtype=y.dtype, device=y.device)
     rows_dy = rows_of(dy)
     rows, width = rows_dy.shape
@@ -167,12 +184,17 @@ def softmax_backward(
     return (dx,)
 
 
+def _check_block(op: str, block: int | None) -> None:
+    if block is not None:
+        require_power_of_two(op, "block", block, 16)
+
+
 def one_pass_tile(rows: int, width: int, block: int | None) -> dict[str, int] | None:
     """How a program takes whole rows: several short ones at a time. None where a row does not fit."""
     BLOCK = triton.next_power_of_2(width)
     if (block or ONE_PASS) < BLOCK:
         return None
-    ROWS = min(max(1, (block or TILE) // BLOCK), triton.next_power_of_2(rows))
+    ROWS = min(max(1, (block or TILE) // BLOCK), triton.next_power_of_2(max(1, rows)))
     return {"ROWS": ROWS, "BLOCK": BLOCK, "num_warps": min(16, max(4, ROWS * BLOCK // 1024))}
 
 

@@ -7,9 +7,9 @@ import typing
 from typing import Any
 
 
-def option(help: str, default: Any = dataclasses.MISSING) -> Any:
-    """A dataclass field with a sentence for `--help`."""
-    return dataclasses.field(default=default, metadata={"help": help})
+def option(help: str, default: Any = dataclasses.MISSING, metavar: str | None = None) -> Any:
+    """A dataclass field with a sentence for `--help`, and a name for its value there (default: by its type)."""
+    return dataclasses.field(default=default, metadata={"help": help, "metavar": metavar})
 
 
 def add_options(parser: argparse.ArgumentParser, settings: type) -> None:
@@ -28,7 +28,7 @@ def add_options(parser: argparse.ArgumentParser, settings: type) -> None:
             nargs="+" if many else None,
             required=required,
             default=None if required else field.default,
-            metavar=_metavar(field.name, _scalar(hint)),
+            metavar=field.metadata["metavar"] or _metavar(field.name, _scalar(hint)),
             help=help,
         )
 

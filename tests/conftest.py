@@ -28,22 +28,27 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("default")
 
 
-LEGS = (
-    "interpreted, one program after the other: shows what they compute; cannot see races, TF32 or 32-bit offsets"
-    if INTERPRETED
-    else "compiled, on " + torch.cuda.get_device_name(),
-    "compiled ahead of time for sm_80, sm_90, gfx942 (test_compilation.py): shows registers, spills, shared memory and "
+# Each leg, and in which tests' names one sees that it ran.
+LEGS = {
+    "triton,": (
+        "interpreted, one program after the other: shows what they compute; cannot see races, TF32 or 32-bit offsets"
+        if INTERPRETED
+        else "on a GPU, " + torch.cuda.get_device_name() + ": shows what they compute there"
+    ),
+    "test_compilation": "compiled ahead of time for sm_80, sm_90 and gfx942: shows registers, spills, shared memory and "
     "instructions; cannot see numbers",
-    "on a GPU (pytest tests -m gpu): " + ("not run, there is none" if INTERPRETED else "this is one"),
-)
+}
+NO_GPU = "on a GPU (pytest tests -m gpu): not run, there is none"
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     """Which leg ran, and what it cannot see; and how many of the mutants were caught, if they ran."""
-    terminalreporter.section("kernels")
-    for leg in LEGS:
-        terminalreporter.write_line(leg)
     reports = [*terminalreporter.getreports("passed"), *terminalreporter.getreports("failed")]
+    legs = [what for where, what in LEGS.items() if any(where in report.nodeid for report in reports)]
+    if legs:
+        terminalreporter.section("kernels ran")
+        for leg in [*legs, *([NO_GPU] if INTERPRETED else [])]:
+            terminalreporter.write_line(leg)
     found = [tuple(value) for report in reports for name, value in report.user_properties if name == "mutant"]
     if found:
         terminalreporter.section("mutants")

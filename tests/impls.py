@@ -123,7 +123,7 @@ def tiny_triton_blocks(impl: Impl) -> Iterator[Impl]:
                 stack.callback(sizes.update, {name: sizes[name] for name in ("ROWS", "COLUMNS")})
                 sizes.update(ROWS=2, COLUMNS=16)
         ops = {name: Op(_in_tiles(op.forward), _in_tiles(op.backward)) for name, op in impl.ops.items()}
-        yield replace(impl, ops=ops)
+        yield replace(impl, name=f"{impl.name}, in tiny tiles", ops=ops)
 
 
 def _in_tiles(launch: Any) -> Any:

@@ -83,7 +83,7 @@ def check_a_hidden_score_gets_nothing_and_changes_nothing(impl, case):
         for each in (impl, tiny):
             y = each.run(case.but_with(hidden), dtype).y
             assert not y[..., C:].any(), f"{case}: a hidden score has a probability"
-            assert_within(y[..., :C], answer.exact, answer.allowed, f"{case} beside hidden scores", case.seed)
+            assert_within(y[..., :C], answer.exact, answer.allowed, f"{case} beside hidden scores ({each})", case.seed)
 
 
 @holds_for("softmax")
@@ -98,6 +98,23 @@ def check_a_row_with_everything_hidden_is_uniform(impl, case):
                 assert_within(
                     y, np.full_like(x, 1 / C), FLOOR * np.finfo(dtype).eps / C, f"{case}, all hidden", case.seed
                 )
+
+
+@holds_for("softmax")
+def check_a_row_with_a_NaN_is_all_NaN(impl, case):
+    """Whatever stands beside it, be it nothing but hidden scores; and the other rows are none the worse for it."""
+    dtype = impl.dtypes[0]
+    (x,) = case.arrays
+    C = x.shape[-1]
+    hidden = np.full((*x.shape[:-1], 2 + C), -np.inf)
+    with impl.tiny_blocks(impl) as tiny:
+        for beside in (x, np.full_like(x, -np.inf)):
+            scores = np.concatenate([beside, hidden], axis=-1)
+            scores.reshape(-1, 2 + 2 * C)[0, case.rng.integers(C)] = np.nan
+            for each in (impl, tiny):
+                y = each.run(case.but_with(scores), dtype).y.reshape(-1, 2 + 2 * C)
+                assert np.isnan(y[0]).all(), f"{case}: a number in a row with a NaN"
+                assert np.isfinite(y[1:]).all(), f"{case}: a NaN in another row"
 
 
 test_softmax = property_tests()

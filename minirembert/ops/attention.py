@@ -179,7 +179,8 @@ def split_heads(x: Float[Array, "B S H"], num_heads: int) -> Float[Array, "B h S
 
 def check_cu_seqlens(cu_seqlens: Integer[Array, " ends"], tokens: int) -> None:
     """Raises ValueError unless `cu_seqlens` cuts `tokens` tokens into sequences: 0, ..., tokens, never falling."""
-    if len(cu_seqlens) < 2 or cu_seqlens[0] != 0 or cu_seqlens[-1] != tokens or (np.diff(cu_seqlens) < 0).any():
+    ends = cu_seqlens.astype(np.int64)  # differences of unsigned integers are never negative
+    if len(ends) < 2 or ends[0] != 0 or ends[-1] != tokens or (np.diff(ends) < 0).any():
         raise ValueError(f"cu_seqlens must rise from 0 to {tokens}, the number of tokens, got {cu_seqlens.tolist()}")
 
 

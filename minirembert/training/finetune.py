@@ -60,8 +60,8 @@ class FinetuneSettings:
     max_length: int | None = option("longest example in tokens (default: the model's positions)", None)
     seed: int = option("of the new head, the order of the examples and the dropout", 0)
     threads: int = option("threads of a matrix product; more than one pays for wide models, on an idle machine", 1)
-    backend: str = option(BACKEND_HELP, "numpy")
-    dtype: str | None = option(DTYPE_HELP, None)
+    backend: str = option(BACKEND_HELP, "numpy", "NAME")
+    dtype: str | None = option(DTYPE_HELP, None, "DTYPE")
     checkpoint_every: int = option("steps between checkpoints", 100)
 
     def __post_init__(self) -> None:

@@ -18,7 +18,9 @@ from minirembert.training.optimizer import clip_gradients, learning_rate_at
 from minirembert.training.run_folder import RunFolder
 
 BACKEND_HELP = "who computes: numpy, or triton (on a GPU; without one slowly, under an interpreter)"
-DTYPE_HELP = "of the weights while computing; the optimizer's are float32 (default: bfloat16 on a GPU, else float32)"
+DTYPE_HELP = (
+    "float32, float64, with triton also bfloat16, float16: of the weights while computing (default: bfloat16 on a GPU)"
+)
 
 
 def training_dtype(backend: str, dtype: str | None) -> str:

@@ -61,8 +61,8 @@ class PretrainSettings:
     alpha: float = option("languages are drawn with their share to this power (paper: 0.5)", 0.5)
     seed: int = option("of the weights, batches and masks", 0)
     threads: int = option("threads of a matrix product; more than one pays for wide models, on an idle machine", 1)
-    backend: str = option(BACKEND_HELP, "numpy")
-    dtype: str | None = option(DTYPE_HELP, None)
+    backend: str = option(BACKEND_HELP, "numpy", "NAME")
+    dtype: str | None = option(DTYPE_HELP, None, "DTYPE")
     checkpoint_every: int = option("steps between checkpoints", 100)
     evaluate_every: int = option("steps between measurements of the held-out loss", 100)
 

@@ -108,8 +108,18 @@ KERNEL_MUTANTS = [
         "everything hidden",
         (
             "lanes beyond the row share an empty one",
-            "tl.where(empty, (column < width).to(ACC), y)",
-            "tl.where(empty, 1, y)",
+            "(empty & (column < width)).to(ACC)",
+            "empty.to(ACC)",
+        ),
+    ),
+    *kernel_mutants(
+        "softmax",
+        "softmax.softmax_kernel",
+        "a row with a NaN",
+        (
+            "NaN beside hidden scores counted as hidden",
+            "y += (empty & (column < width)).to(ACC)",
+            "y = tl.where(empty, (column < width).to(ACC), y)",
         ),
     ),
     *kernel_mutants(
@@ -153,8 +163,18 @@ KERNEL_MUTANTS = [
         "softmax",
         "softmax.split_softmax_kernel",
         "everything hidden",
-        ("an empty row as its exponentials", "tl.where(empty, 1, tl.exp(x - m))", "tl.exp(x - m)"),
+        ("an empty row as its exponentials", "tl.exp(x - m) + empty.to(ACC)", "tl.exp(x - m)"),
         ("an empty row shared among the splits", "tl.where(empty, width,", "tl.where(empty, splits,"),
+    ),
+    *kernel_mutants(
+        "softmax",
+        "softmax.split_softmax_kernel",
+        "a row with a NaN",
+        (
+            "NaN beside hidden scores counted as hidden",
+            "tl.sum(totals * tl.exp(ms - m), axis=0) + tl.where(empty, width, 0)",
+            "tl.where(empty, width, tl.sum(totals * tl.exp(ms - m), axis=0))",
+        ),
     ),
     *kernel_mutants(
         "softmax",

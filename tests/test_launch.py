@@ -1,0 +1,91 @@
+"""The way into and out of a kernel: arrays of every kind, by position or by name, and what is refused there."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from checks import PARITY_GRADIENTS, PARITY_OUTPUTS
+from impls import lent_to_torch
+
+from kernels import attention, layernorm, softmax
+from kernels._launch import DEVICE, INTERPRETED, on_host
+from kernels.backend import TritonBackend
+from minirembert import ops
+
+
+def draw(*shape: int) -> np.ndarray:
+    return np.random.default_rng(0).standard_normal(shape)
+
+
+def test_views_that_begin_at_the_same_place_are_kept_apart() -> None:
+    """The interpreter tells arrays apart by where they begin; these begin together and end elsewhere."""
+    x = draw(2, 7, 8)
+    y, saved = attention.attention(x[:, :3], x, x, 2)
+    expected, expected_saved = ops.attention.attention(x[:, :3], x, x, 2)
+    np.testing.assert_allclose(y, expected, rtol=PARITY_OUTPUTS, atol=PARITY_OUTPUTS)
+    dy = draw(2, 3, 8)
+    for gradient, other in zip(
+        attention.attention_backward(dy, saved), ops.attention.attention_backward(dy, expected_saved), strict=True
+    ):
+        np.testing.assert_allclose(gradient, other, rtol=PARITY_GRADIENTS, atol=PARITY_GRADIENTS)
+    z = draw(5, 6)
+    y, saved = layernorm.layer_norm(z, z[0], z[1], 1e-5)
+    expected, expected_saved = ops.layernorm.layer_norm(z, z[0], z[1], 1e-5)
+    np.testing.assert_allclose(y, expected, rtol=PARITY_OUTPUTS, atol=PARITY_OUTPUTS)
+    dx, *_ = layernorm.layer_norm_backward(z, saved)
+    np.testing.assert_allclose(
+        dx, ops.layernorm.layer_norm_backward(z, expected_saved)[0], rtol=PARITY_GRADIENTS, atol=PARITY_GRADIENTS
+    )
+
+
+def test_arguments_may_be_named() -> None:
+    x = draw(3, 5)
+    y, saved = softmax.softmax(x=x)
+    np.testing.assert_array_equal(y, softmax.softmax(x)[0])
+    (dx,) = softmax.softmax_backward(saved=saved, dy=x)
+    np.testing.assert_array_equal(dx, softmax.softmax_backward(x, saved)[0])
+
+
+@pytest.mark.parametrize(
+    ("x", "message"),
+    [
+        (np.ones((2, 3), int), "softmax computes in .*, got torch.int64 for x"),
+        (np.ones((2, 3), complex), "softmax computes in .*, got torch.complex128 for x"),
+        ([[1.0, 2.0]], "softmax: x must be a NumPy array or a torch tensor, got list"),
+        (None, "softmax: x must be a NumPy array or a torch tensor, got NoneType"),
+    ],
+)
+def test_what_is_no_array_of_floating_point_numbers(x: object, message: str) -> None:
+    with pytest.raises(TypeError, match=message):
+        softmax.softmax(x)
+
+
+def test_a_gradient_is_not_lost_without_a_word() -> None:
+    x = lent_to_torch(draw(2, 3)).to(DEVICE).requires_grad_()
+    with pytest.raises(RuntimeError, match=r"keeps no graph, so a gradient would be lost: use kernels\.functional"):
+        softmax.softmax(x)
+    with torch.no_grad():
+        assert not softmax.softmax(x)[0].requires_grad
+
+
+def test_what_came_as_numpy_is_still_on_the_host() -> None:
+    ids = np.arange(3)
+    np.testing.assert_array_equal(on_host(torch.from_numpy(ids)), ids)
+
+
+@pytest.mark.skipif(not INTERPRETED, reason="there is a GPU")
+def test_compiled_kernels_without_a_gpu_are_one_sentence() -> None:
+    program = "import numpy as np; from kernels.softmax import softmax; softmax(np.ones((2, 3)))"
+    environment = os.environ | {"TRITON_INTERPRET": "0"}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
+    last = done.stderr.strip().splitlines()[-1]
+    assert last == "RuntimeError: TRITON_INTERPRET=0 asks for compiled kernels, but there is no GPU: unset it"
+
+
+@pytest.mark.parametrize("device", ["foo", "CPU", "cpu:3", 0, "cuda:x"])
+def test_a_device_that_does_not_exist(device: object) -> None:
+    with pytest.raises(ValueError, match="device must be cpu, cuda or cuda:N, got"):
+        TritonBackend("float32", device)
