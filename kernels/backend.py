@@ -38,10 +38,10 @@ class TritonBackend:
         self.host_dtype = np.dtype("float64" if name == "float64" else "float32")
 
     def array(self, values: np.ndarray) -> torch.Tensor:
-        return torch.from_numpy(np.ascontiguousarray(values)).to(self._device, self.dtype)
+        return torch.from_numpy(np.asarray(values, order="C")).to(self._device, self.dtype)
 
     def input(self, values: np.ndarray) -> torch.Tensor:
-        return torch.from_numpy(np.ascontiguousarray(values)).to(self._device)
+        return torch.from_numpy(np.asarray(values, order="C")).to(self._device)
 
     def numpy(self, array: torch.Tensor) -> np.ndarray:
         array = array.detach()
