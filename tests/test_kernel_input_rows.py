@@ -11,6 +11,7 @@ import re
 import numpy as np
 import pytest
 import torch
+from checks import FLOOR, assert_within
 from impls import Impl
 
 from kernels._launch import DEVICE
@@ -263,11 +264,16 @@ def test_parameters_may_be_wider_than_the_data(op):
     mixed = [a.bfloat16() if i < data else a for i, a in enumerate(arrays)]
     settings = {"eps": 1e-12} if "norm" in op else {}
     y, saved = OPS[op].forward(*mixed, **settings)
-    gradients = OPS[op].backward(torch.ones_like(y), saved)
+    dy = torch.randn(y.shape, generator=torch.Generator().manual_seed(0)).to(y)
+    gradients = OPS[op].backward(dy, saved)
     assert y.dtype == torch.bfloat16
     assert [g.dtype for g in gradients] == [a.dtype for a in mixed]
-    wide, _ = NUMPY_OPS[op].forward(*(a.double().cpu().numpy() for a in mixed), **settings)
-    np.testing.assert_allclose(y.double().cpu().numpy(), wide, rtol=2**-7, atol=2**-9)
+    exact, exact_saved = NUMPY_OPS[op].forward(*(a.double().cpu().numpy() for a in mixed), **settings)
+    exact_gradients = NUMPY_OPS[op].backward(dy.double().cpu().numpy(), exact_saved)
+    eps = float(torch.finfo(torch.bfloat16).eps)
+    for got, expected in zip((y, *gradients), (exact, *exact_gradients), strict=True):
+        allowed = FLOOR * eps * np.abs(expected).max()
+        assert_within(got.double().cpu().numpy(), expected, allowed, op, 0)
 
 
 # --- AdamW ----------------------------------------------------------------------------------------------------------------
