@@ -37,8 +37,10 @@ class TritonBackend:
         self.dtype: torch.dtype = getattr(torch, name)
         self.host_dtype = np.dtype("float64" if name == "float64" else "float32")
 
-    def array(self, values: np.ndarray) -> torch.Tensor:
-        return torch.from_numpy(np.asarray(values, order="C")).to(self._device, self.dtype)
+    def array(self, values: np.ndarray | torch.Tensor) -> torch.Tensor:
+        if not isinstance(values, torch.Tensor):
+            values = torch.from_numpy(np.asarray(values, order="C"))
+        return values.to(self._device, self.dtype)
 
     def input(self, values: np.ndarray) -> torch.Tensor:
         return torch.from_numpy(np.asarray(values, order="C")).to(self._device)

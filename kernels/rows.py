@@ -14,7 +14,14 @@ from torch import Tensor, contiguous_format
 from kernels._launch import integers, launcher, on_host, require, require_saved
 from kernels.embedding import embedding_backward
 from minirembert.ops.embedding import EmbeddingSaved, check_ids
-from minirembert.ops.rows import AddSaved, ReshapeSaved, ScaleSaved, SelectFeatureSaved, SelectRowsSaved
+from minirembert.ops.rows import (
+    AddSaved,
+    ConcatenateSaved,
+    ReshapeSaved,
+    ScaleSaved,
+    SelectFeatureSaved,
+    SelectRowsSaved,
+)
 
 
 @launcher
@@ -39,8 +46,10 @@ def _sum_to(dy: Tensor, shape: tuple[int, ...]) -> Tensor:
 
 
 @launcher
-def scale(x: Float[Tensor, "*shape"], factor: float) -> tuple[Float[Tensor, "*shape"], ScaleSaved]:
-    """factor x."""
+def scale(
+    x: Float[Tensor, "*shape"], factor: float | Float[Tensor, "..."]
+) -> tuple[Float[Tensor, "*shape"], ScaleSaved]:
+    """factor x. An array of factors must broadcast to the shape of x, and gets no gradient."""
     return x * factor, ScaleSaved(factor)
 
 
@@ -100,3 +109,24 @@ def select_feature_backward(dy: Float[Tensor, "*batch"], saved: SelectFeatureSav
     dx = dy.new_zeros((*dy.shape, saved.width))
     dx[..., saved.feature] = dy
     return (dx,)
+
+
+@launcher
+def concatenate(*parts: Float[Tensor, "B _ H"]) -> tuple[Float[Tensor, "B S H"], ConcatenateSaved]:
+    """The parts laid end to end along the sequence: (B, S1, H), (B, S2, H), ... -> (B, S1 + S2 + ..., H).
+
+    Raises ValueError for parts that differ in more than their length, TypeError for a part of another dtype.
+    """
+    batch, _, width = parts[0].shape
+    for i, part in enumerate(parts):
+        length = part.shape[1] if getattr(part, "ndim", 0) == 3 else "S"
+        require("concatenate", f"part {i}", part, (batch, length, width), parts[0].dtype)
+    return torch.cat(parts, dim=1), ConcatenateSaved(tuple(part.shape[1] for part in parts))
+
+
+@launcher
+def concatenate_backward(dy: Float[Tensor, "B S H"], saved: ConcatenateSaved) -> tuple[Float[Tensor, "B _ H"], ...]:
+    """One gradient for each part. Raises ValueError unless dy is as long as the parts together."""
+    require_saved("concatenate_backward", saved, ConcatenateSaved)
+    require("concatenate_backward", "dy", dy, (dy.shape[0], sum(saved.lengths), dy.shape[-1]))
+    return tuple(part.clone(memory_format=contiguous_format) for part in dy.split(saved.lengths, dim=1))

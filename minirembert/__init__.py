@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from minirembert.config import RemBertConfig
     from minirembert.model.base import RemBertModel
+    from minirembert.model.causal_lm import RemBertForCausalLM
     from minirembert.model.tasks import (
         RemBertForMaskedLM,
         RemBertForMultipleChoice,
@@ -25,6 +26,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "RemBertConfig": "minirembert.config",
     "RemBertModel": "minirembert.model.base",
+    "RemBertForCausalLM": "minirembert.model.causal_lm",
     "RemBertForMaskedLM": "minirembert.model.tasks",
     "RemBertForMultipleChoice": "minirembert.model.tasks",
     "RemBertForQuestionAnswering": "minirembert.model.tasks",
@@ -35,6 +37,7 @@ _HOMES = {
 
 __all__ = [
     "RemBertConfig",
+    "RemBertForCausalLM",
     "RemBertForMaskedLM",
     "RemBertForMultipleChoice",
     "RemBertForQuestionAnswering",

@@ -24,8 +24,9 @@ class Backend(Protocol):
     device: str
     host_dtype: np.dtype[Any]  # the same for NumPy: float32 where NumPy has no such type
 
-    def array(self, values: Array) -> Any:
-        """Weights or activations: in the backend's dtype, where it computes. May share memory with `values`."""
+    def array(self, values: Any) -> Any:
+        """Weights or activations, NumPy's or already its own: in the backend's dtype, where it computes. May share memory
+        with `values`."""
 
     def input(self, values: Array) -> Any:
         """Ids, masks, lengths: moved to where the backend computes, and otherwise as they are."""
@@ -72,8 +73,8 @@ class NumpyBackend:
             raise ValueError(f"backend 'numpy' computes on the cpu, got device {device!r}")
         self.dtype = self.host_dtype = np.dtype(dtype)
 
-    def array(self, values: Array) -> Array:
-        return values.astype(self.dtype, copy=False)
+    def array(self, values: Any) -> Array:
+        return np.asarray(values, self.dtype)
 
     def input(self, values: Array) -> Array:
         return values

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from minirembert.files import write_text_atomically
+from minirembert.files import read_json, write_text_atomically
 from minirembert.ops.activations import HIDDEN_ACT
 
 
@@ -47,16 +47,22 @@ class RemBertConfig:
     pad_token_id: int | None = 0  # its embedding row starts at zero and never learns
     bos_token_id: int = 312
     eos_token_id: int = 313
+    is_decoder: bool = False  # hide the future, hand out a cache
+    add_cross_attention: bool = False  # in a decoder: a second attention in each block, over an encoder's states
+    use_cache: bool = True  # of a decoder, where a call does not say
+    chunk_size_feed_forward: int = 0  # positions that the feed-forward half takes at a time; 0: all
     problem_type: str | None = None  # of RemBertForSequenceClassification; None: decided by the first labels
     id2label: dict[int, str] = field(default_factory=lambda: {0: "LABEL_0", 1: "LABEL_1"})
     output_hidden_states: bool = False
     output_attentions: bool = False
+    return_dict: bool = True  # False: models return plain tuples
     extra: dict[str, Any] = field(default_factory=dict)
 
     def __init__(self, **values: Any) -> None:
         known = {f.name: f for f in fields(self)}
         num_labels = values.pop("num_labels", None)
         values.pop("label2id", None)  # derived from id2label
+        values.pop("tie_word_embeddings", None)  # RemBERT's are never tied, whatever a file says
         for name, f in known.items():
             default = f.default_factory() if callable(f.default_factory) else f.default
             setattr(self, name, values.pop(name, default))
@@ -96,8 +102,11 @@ class RemBertConfig:
         )  # fmt: skip
         for name in sizes:
             self._require(name, _is_integer(getattr(self, name)) and getattr(self, name) > 0, "a positive integer")
-        layers = self.num_hidden_layers
-        self._require("num_hidden_layers", _is_integer(layers) and layers >= 0, "an integer of at least 0")
+        for name in ("num_hidden_layers", "chunk_size_feed_forward"):
+            value = getattr(self, name)
+            self._require(name, _is_integer(value) and value >= 0, "an integer of at least 0")
+        for name in ("is_decoder", "add_cross_attention", "use_cache", "return_dict", "output_attentions", "output_hidden_states"):
+            self._require(name, isinstance(getattr(self, name), bool), "true or false")
         for name in ("hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout_prob"):
             value = getattr(self, name)
             self._require(name, _is_number(value) and 0 <= value < 1, "a probability in [0, 1)")
@@ -122,7 +131,8 @@ class RemBertConfig:
         values = asdict(self)
         extra = values.pop("extra")
         values["id2label"] = {str(i): label for i, label in self.id2label.items()}
-        return {**extra, **values, "label2id": self.label2id, "model_type": "rembert"}
+        derived = {"label2id": self.label2id, "model_type": "rembert", "tie_word_embeddings": False}
+        return {**extra, **values, **derived}
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Writes folder/config.json."""
@@ -135,12 +145,7 @@ class RemBertConfig:
         path = Path(folder) / "config.json"
         if not path.is_file():
             raise FileNotFoundError(f"{path} does not exist: {folder} is not a folder with a saved model")
-        try:
-            values = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise ValueError(f"{path} is not valid JSON: {error}") from error
-        if not isinstance(values, dict):
-            raise ValueError(f"{path} must hold a JSON object, found {type(values).__name__}")
+        values = read_json(path)
         if "num_labels" in changes:  # a new number of labels makes the stored names meaningless
             values.pop("id2label", None)
         return cls(**{**values, **changes})

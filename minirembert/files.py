@@ -1,10 +1,17 @@
-"""Writing files so that a crash, a kill or a full disk leaves either the old content or the new, never half of it."""
+"""Writing files so that a crash, a kill or a full disk leaves either the old content or the new, never half of it; and
+reading JSON that somebody else wrote.
+"""
 
+import json
 import os
 import shutil
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+JSON_LIMIT = 16 * 2**20  # bytes: Python's objects take up to thirty times as much
 
 
 class WriteError(OSError):
@@ -55,6 +62,43 @@ def write_text_atomically(path: Path, text: str) -> None:
     """Replaces the content of `path`, in UTF-8."""
     with atomic_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def read_json(path: Path, limit_bytes: int = JSON_LIMIT) -> dict[str, Any]:
+    """The JSON object in a file. NaN and Infinity count as JSON, as Python and transformers write them.
+
+    Raises FileNotFoundError where there is no such file; ValueError, naming the file, for what is no JSON, no object,
+    longer than `limit_bytes`, nested too deeply for Python, or has two values under one key.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist")
+    with path.open("rb") as file:
+        content = file.read(limit_bytes + 1)
+    if len(content) > limit_bytes:
+        raise ValueError(f"{path} is too large for JSON that belongs to a model: more than {limit_bytes:,} bytes")
+    return parse_json(content, str(path))
+
+
+def parse_json(content: bytes, place: str) -> dict[str, Any]:
+    """The JSON object in `content`. Raises ValueError that names `place`, as `read_json` does."""
+    try:
+        values = json.loads(content.decode("utf-8"), object_pairs_hook=_object)
+    except RecursionError as error:
+        raise ValueError(f"{place} is not valid JSON: it is nested too deeply") from error
+    except ValueError as error:
+        raise ValueError(f"{place} is not valid JSON: {error}") from error
+    if not isinstance(values, dict):
+        raise ValueError(f"{place} must hold a JSON object, found {type(values).__name__}")
+    return values
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        ((key, _),) = Counter(key for key, _ in pairs).most_common(1)
+        raise ValueError(f"the key {key[:80]!r} stands there twice")
+    return values
 
 
 def _usual_mode() -> int:

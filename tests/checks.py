@@ -137,7 +137,10 @@ def assert_same(actual: np.ndarray, expected: np.ndarray, what: str, case: Case)
 
 
 def parameter_names(op: str) -> tuple[str, ...]:
-    return tuple(inspect.signature(OPS[op].forward).parameters)
+    """The names of an op's arguments; where it takes any number of arrays, of the first few."""
+    parameters = inspect.signature(OPS[op].forward).parameters.values()
+    any_number = [p.name for p in parameters if p.kind is p.VAR_POSITIONAL]
+    return tuple(f"{any_number[0]}[{i}]" for i in range(9)) if any_number else tuple(p.name for p in parameters)
 
 
 # --- what every op must do --------------------------------------------------------------------------------------------

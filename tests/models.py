@@ -7,6 +7,7 @@ import numpy as np
 
 from minirembert import (
     RemBertConfig,
+    RemBertForCausalLM,
     RemBertForMaskedLM,
     RemBertForMultipleChoice,
     RemBertForQuestionAnswering,
@@ -62,6 +63,8 @@ class Task(NamedTuple):
 TASKS = {
     "encoder": Task(RemBertModel, None, {}),
     "masked lm": Task(RemBertForMaskedLM, masked_lm_labels, {}),
+    "causal lm": Task(RemBertForCausalLM, masked_lm_labels, {"is_decoder": True, "use_cache": False}),
+    "causal lm that sees the future": Task(RemBertForCausalLM, masked_lm_labels, {}),
     "single label": Task(
         RemBertForSequenceClassification,
         lambda rng, s, shape: {"labels": rng.integers(0, 3, shape[0])},

@@ -119,6 +119,7 @@ ORACLES: dict[str, Callable[..., Tensor]] = {
     "reshape": lambda x, shape: x.reshape(shape),
     "select_rows": select_rows,
     "select_feature": lambda x, feature: x[..., feature],
+    "concatenate": lambda *parts: torch.cat(parts, 1),
     "cross_entropy": cross_entropy,
     "mse": F.mse_loss,
     "bce_with_logits": F.binary_cross_entropy_with_logits,

@@ -354,7 +354,9 @@ def _add(draw: st.DrawFn, op: str, rng: np.random.Generator) -> Any:
 @cases_of("scale")
 def _scale(draw: st.DrawFn, op: str, rng: np.random.Generator) -> Any:
     batch, width = _batch_and_width(draw)
-    return [draw(st.sampled_from(((*batch, width), ())))], {"factor": draw(st.sampled_from((0.5, -3.0, 0.0)))}
+    shape = draw(st.sampled_from(((*batch, width), ())))
+    by_feature = in_float32(rng.standard_normal(shape[-1:]))
+    return [shape], {"factor": draw(st.sampled_from((0.5, -3.0, 0.0, by_feature)))}
 
 
 @cases_of("reshape")
@@ -375,6 +377,13 @@ def _select_rows(draw: st.DrawFn, op: str, rng: np.random.Generator) -> Any:
 def _select_feature(draw: st.DrawFn, op: str, rng: np.random.Generator) -> Any:
     batch, _ = _batch_and_width(draw)
     return [(*batch, 3)], {"feature": draw(st.sampled_from((0, 1, 2)))}
+
+
+@cases_of("concatenate")
+def _concatenate(draw: st.DrawFn, op: str, rng: np.random.Generator) -> Any:
+    B, width = draw(st.sampled_from((1, 2, 3))), draw(st.sampled_from((1, 3, *EDGES)))
+    lengths = draw(st.sampled_from(((1, 1), (5, 2), (0, 3), (3, 1, 2), (4,))))
+    return [(B, length, width) for length in lengths], {}
 
 
 @cases_of("cross_entropy")

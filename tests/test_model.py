@@ -8,13 +8,14 @@ from checks import FLOOR, assert_within, slope_at_zero
 from models import SEQUENCE, SIZES, TASKS, WITH_LOSS, make_batch, make_model
 
 from minirembert import RemBertConfig, RemBertForMaskedLM, RemBertModel
-from minirembert.model.attention import attention_block
+from minirembert.model.attention import attention_block, keys_values_of
 from minirembert.model.base import BASE_PREFIX
 from minirembert.model.encoder import encoder, pooler
 from minirembert.model.factorized_embedding import factorized_embedding
 from minirembert.model.feed_forward import feed_forward
 from minirembert.model.forward_pass import ForwardPass, Parameters, dropout_key
 from minirembert.model.inputs import check_inputs
+from minirembert.model.masks import Mask
 from minirembert.model.output_head import output_head
 from minirembert.ops import OPS
 from minirembert.ops.random import keep_mask
@@ -59,7 +60,7 @@ def block_case(block: str) -> tuple[Any, dict[str, np.ndarray]]:
     model = make_model(TASKS["masked lm"])
     batch = make_batch(TASKS["masked lm"], with_labels=False)
     inputs = check_inputs(model.config, model.dtype, **batch)
-    bias = inputs.attention_bias.copy()
+    bias = inputs.mask.bias.copy()
     bias[2] = 0  # where nothing is seen, scores are rounded away, and backward differs from forward by definition
     rng = np.random.default_rng(1)
     x = rng.standard_normal((3, SEQUENCE, model.config.hidden_size))
@@ -68,9 +69,9 @@ def block_case(block: str) -> tuple[Any, dict[str, np.ndarray]]:
     ids = inputs.input_ids, inputs.token_type_ids, inputs.position_ids
     functions = {
         "factorized embedding": lambda run: factorized_embedding(run, p, *ids),
-        "attention block": lambda run: attention_block(run, layer, x, bias)[0],
+        "attention block": lambda run: attention_of(run, layer.at("attention"), x, Mask(bias)),
         "feed forward": lambda run: feed_forward(run, layer, x),
-        "encoder": lambda run: encoder(run, p, inputs._replace(attention_bias=bias)).last_hidden_state,
+        "encoder": lambda run: encoder(run, p, inputs._replace(mask=Mask(bias))).last_hidden_state,
         "pooler": lambda run: pooler(run, Parameters(pooled.parameters), x),
         "output head": lambda run: output_head(run, Parameters(model.parameters), x),
     }
@@ -88,6 +89,10 @@ def block_case(block: str) -> tuple[Any, dict[str, np.ndarray]]:
     if block in ("attention block", "feed forward", "pooler", "output head"):
         arrays["x"] = x
     return ForwardPassOf(model, functions[block]), arrays
+
+
+def attention_of(run: ForwardPass, p: Parameters, x: np.ndarray, mask: Mask) -> np.ndarray:
+    return attention_block(run, p, x, keys_values_of(run, p, x), mask)[0]
 
 
 class ForwardPassOf:
@@ -129,7 +134,7 @@ def test_the_gradients_of_each_model_are_the_slope_of_its_loss(name, dropout):
     )
     model = make_model(TASKS[name], "head size 1", pad_token_id=None, **probabilities)
     batch = make_batch(TASKS[name], "head size 1")
-    batch["attention_mask"] = np.maximum(batch["attention_mask"], np.arange(SEQUENCE) == 3)  # all see something
+    batch["attention_mask"] = np.maximum(batch["attention_mask"], np.arange(SEQUENCE) == 0)  # all see something
     seed = 7 if dropout else None
 
     def value() -> np.ndarray:

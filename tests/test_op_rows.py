@@ -61,6 +61,20 @@ def check_only_the_feature_taken_gets_a_gradient(impl, case):
     assert not np.delete(dx, j, axis=-1).any(), f"{case}: a gradient in a feature that was not taken"
 
 
+@holds_for("concatenate")
+def check_every_part_comes_out_as_it_went_in(impl, case):
+    """Forward it is a stretch of y, backward its gradient is that stretch of dy: bit for bit."""
+    dtype = impl.dtypes[0]
+    y, gradients, _ = impl.run(case, dtype)
+    dy, start = case.cotangent(y.shape, dtype), 0
+    for i, (part, gradient) in enumerate(zip(case.at(dtype)[0], gradients, strict=True)):
+        here = np.s_[:, start : start + part.shape[1]]
+        assert_same(y[here], part, f"part {i}", case)
+        assert_same(gradient, dy[here], f"gradient {i}", case)
+        start += part.shape[1]
+    assert y.shape[1] == start
+
+
 test_moving = property_tests()
 
 

@@ -1,37 +1,71 @@
-"""The attention half of a block: every token gathers from the others, then residual and LayerNorm."""
+"""The attention half of a block: every token gathers from others, then residual and LayerNorm.
+
+Self-attention gathers from the same sequence. Cross-attention, in a decoder, is the same block with one difference: its keys
+and values are made of an encoder's states.
+"""
 
 from typing import Any
 
+import numpy as np
+
 from minirembert.config import RemBertConfig
+from minirembert.model.cache import KeysValues
 from minirembert.model.forward_pass import ForwardPass, Parameters
+from minirembert.model.masks import Mask
 
 
-def attention_shapes(config: RemBertConfig) -> dict[str, tuple[int, ...]]:
+def attention_shapes(config: RemBertConfig, name: str = "attention") -> dict[str, tuple[int, ...]]:
+    """`name`: "attention", or "crossattention"."""
     H = config.hidden_size
     shapes: dict[str, tuple[int, ...]] = {}
-    for name in ("self.query", "self.key", "self.value", "output.dense"):
-        shapes[f"attention.{name}.weight"] = (H, H)
-        shapes[f"attention.{name}.bias"] = (H,)
-    return {**shapes, "attention.output.LayerNorm.weight": (H,), "attention.output.LayerNorm.bias": (H,)}
+    for part in ("self.query", "self.key", "self.value", "output.dense"):
+        shapes[f"{name}.{part}.weight"] = (H, H)
+        shapes[f"{name}.{part}.bias"] = (H,)
+    return {**shapes, f"{name}.output.LayerNorm.weight": (H,), f"{name}.output.LayerNorm.bias": (H,)}
 
 
 def attention_block(
-    run: ForwardPass, p: Parameters, x: Any, bias: Any = None, key_lengths: Any = None, want_probabilities: bool = False
+    run: ForwardPass,
+    p: Parameters,
+    x: Any,
+    keys_values: KeysValues,
+    mask: Mask,
+    head_mask: Any = None,
+    want_probabilities: bool = False,
 ) -> tuple[Any, Any]:
-    """(B, S, H) -> (B, S, H), and the attention probabilities (B, h, S, S) where they are wanted, else None."""
+    """(B, S, H) -> (B, S, H), and the attention probabilities (B, h, S, T) where they are wanted, else None.
+
+    `keys_values`: both (B, T, H), from `keys_values_of`. `head_mask` (H,): one factor a feature, the
+    same for all features of a head.
+    """
     config = run.config
-    # 1. queries, keys and values: three views of the same tokens
-    q = run.linear(x, p.at("attention.self.query"))
-    k = run.linear(x, p.at("attention.self.key"))
-    v = run.linear(x, p.at("attention.self.value"))
+    # 1. one query a token
+    q = run.linear(x, p.at("self.query"))
     # 2. each head averages the values by its own weights; the heads' results stand side by side in H
+    k, v = keys_values
+    masks = mask._asdict()
     dropout = run.dropout_settings(config.attention_probs_dropout_prob)
-    y = run.ops.attention(q, k, v, num_heads=config.num_attention_heads, bias=bias, key_lengths=key_lengths, **dropout)
+    y = run.ops.attention(q, k, v, num_heads=config.num_attention_heads, **masks, **dropout)
     probabilities = None
     if want_probabilities:
-        probabilities = run.ops.attention_probabilities(q, k, config.num_attention_heads, bias, key_lengths, **dropout)
+        probabilities = run.ops.attention_probabilities(q, k, config.num_attention_heads, **masks, **dropout)
+    if head_mask is not None:  # as good as on the probabilities: (c P) V = c (P V)
+        y = run.ops.scale(y, head_mask)
     # 3. mix the heads
-    y = run.linear(y, p.at("attention.output.dense"))
+    y = run.linear(y, p.at("output.dense"))
     y = run.dropout(y, config.hidden_dropout_prob)
     # 4. residual, then LayerNorm ("post-LN")
-    return run.residual_layer_norm(y, x, p.at("attention.output.LayerNorm")), probabilities
+    return run.residual_layer_norm(y, x, p.at("output.LayerNorm")), probabilities
+
+
+def keys_values_of(run: ForwardPass, p: Parameters, x: Any, past: KeysValues | None = None) -> KeysValues:
+    """The keys and values of tokens x (B, S, H), after those of the past (B, P, H): both (B, P + S, H)."""
+    k, v = run.linear(x, p.at("self.key")), run.linear(x, p.at("self.value"))
+    if past is None:
+        return k, v
+    return run.ops.concatenate(past[0], k), run.ops.concatenate(past[1], v)
+
+
+def factor_by_feature(factors: np.ndarray, config: RemBertConfig) -> np.ndarray:
+    """One factor a head (h,) -> one a feature (H,)."""
+    return np.repeat(factors, config.hidden_size // config.num_attention_heads)

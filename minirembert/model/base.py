@@ -1,6 +1,5 @@
 """What all models have in common: their parameters, running forward, running backward, loading and saving."""
 
-import inspect
 import math
 import warnings
 from dataclasses import fields
@@ -13,6 +12,8 @@ import numpy as np
 from minirembert.backend import Backend, load_backend
 from minirembert.checkpoint import WEIGHTS_FILE, load_weights, save_weights
 from minirembert.config import RemBertConfig
+from minirembert.model.arguments import DECODER, ENCODER, FLAGS, by_name
+from minirembert.model.cache import moved
 from minirembert.model.encoder import encoder, encoder_shapes, pooler, pooler_shapes
 from minirembert.model.forward_pass import ForwardPass, Parameters
 from minirembert.model.inputs import Inputs, check_inputs
@@ -21,9 +22,6 @@ from minirembert.ops.array import Array
 from minirembert.tape import Forward, Tape
 
 BASE_PREFIX = "rembert."
-# What a caller may pass to every model, and what in the signature of `forward` is no argument of a caller's.
-ENCODER_INPUTS = [name for name in inspect.signature(check_inputs).parameters if name not in ("config", "dtype")]
-NO_ARGUMENTS = ("run", "for_loss_only", "inputs")
 
 
 class RemBertPreTrainedModel:
@@ -33,7 +31,10 @@ class RemBertPreTrainedModel:
     """
 
     base_prefix: ClassVar[str] = BASE_PREFIX
-    has_pooler: ClassVar[bool] = False
+    # What a caller may pass, in the order of 4.34's signature, and how many axes input_ids have
+    arguments: ClassVar[tuple[str, ...]] = (*ENCODER, "labels", *FLAGS)
+    ids_axes: ClassVar[int] = 2
+    has_pooler: bool = False
 
     parameters: dict[str, Array]
 
@@ -56,6 +57,8 @@ class RemBertPreTrainedModel:
         self.parameters = {name: self.backend.array(self._fresh(name, shape, rng)) for name, shape in shapes}
 
     def _prepare(self, config: RemBertConfig, backend: Backend) -> None:
+        if config.add_cross_attention and not config.is_decoder:
+            raise ValueError("add_cross_attention is for a decoder: set is_decoder = True in the configuration as well")
         self.config = config
         self.backend = backend
         self.ops = backend.ops
@@ -95,9 +98,22 @@ class RemBertPreTrainedModel:
 
     # --- running --------------------------------------------------------------------------------------------------
 
-    def __call__(self, input_ids: Any = None, attention_mask: Any = None, **inputs: Any) -> Any:
-        """Runs the model without dropout. See the class for its inputs and outputs; shapes are (batch, sequence)."""
-        return self.forward(self._run(Forward(self.ops)), input_ids=input_ids, attention_mask=attention_mask, **inputs)
+    def __call__(self, *inputs: Any, training: bool = False, dropout_seed: int | None = None, **named: Any) -> Any:
+        """Runs the model. See the class for its inputs and outputs; shapes are (batch, sequence).
+
+        Inputs come by name, in the order of `arguments`, or all together in a list or a dictionary as first argument
+        (`model/arguments.py` says how a list of inputs is told from ids in lists). Everything may be a NumPy array, nested
+        lists, or a torch tensor on the processor.
+
+        Nothing is dropped unless `dropout_seed` is given; `training=True` draws a seed that nobody can draw again. With
+        `return_dict=False`, here or in the configuration, the result is a tuple without the fields that are None.
+        """
+        arguments = self._by_name(inputs, named)
+        return_dict = arguments.pop("return_dict", None)
+        if training and dropout_seed is None:
+            dropout_seed = int(np.random.default_rng().integers(2**63))
+        output = self.forward(self._run(Forward(self.ops), dropout_seed), **arguments)
+        return output if (self.config.return_dict if return_dict is None else return_dict) else output.as_plain_tuple()
 
     def loss_and_gradients(self, *, dropout_seed: int | None = None, **batch: Any) -> tuple[float, dict[str, Array]]:
         """The loss of a batch with labels, and its gradient for every parameter, by state name.
@@ -105,23 +121,27 @@ class RemBertPreTrainedModel:
         Without `dropout_seed` nothing is dropped. Raises ValueError for a batch without labels.
         """
         tape = Tape(self.ops)
-        output = self.forward(self._run(tape, dropout_seed), for_loss_only=True, **batch)
-        loss = self._loss_of(output, batch)
+        loss = self._loss_of(self._run(tape, dropout_seed), batch)
         d_loss = self.backend.input(np.ones((), self.backend.host_dtype))
         return float(loss), tape.gradients(loss, d_loss, of=self.parameters)
 
     def loss(self, **batch: Any) -> float:
         """The loss of a batch with labels, without dropout and without gradients."""
-        output = self.forward(self._run(Forward(self.ops)), for_loss_only=True, **batch)
-        return float(self._loss_of(output, batch))
+        return float(self._loss_of(self._run(Forward(self.ops)), batch))
 
-    def _loss_of(self, output: Any, batch: dict[str, Any]) -> Any:
+    def _loss_of(self, run: ForwardPass, batch: dict[str, Any]) -> Any:
+        inputs = self._by_name((), batch)
+        inputs.pop("return_dict", None)
+        output = self.forward(run, for_loss_only=True, **inputs)
         if output.get("loss") is None:
             raise ValueError(f"{type(self).__name__} computes a loss from labels; got only {', '.join(batch)}")
         return output.loss
 
+    def _by_name(self, inputs: tuple[Any, ...], named: dict[str, Any]) -> dict[str, Any]:
+        return by_name(type(self).__name__, self.arguments, self.ids_axes, inputs, named)
+
     def forward(self, run: ForwardPass, for_loss_only: bool = False, **inputs: Any) -> Any:
-        """One forward pass. With `for_loss_only` a model may leave out logits that the loss does not need."""
+        """One forward pass. With `for_loss_only` a model may leave out what the loss does not need: logits, a cache."""
         raise NotImplementedError
 
     def _run(self, ops: Forward, dropout_seed: int | None = None) -> ForwardPass:
@@ -129,7 +149,6 @@ class RemBertPreTrainedModel:
 
     def encode(self, run: ForwardPass, **inputs: Any) -> BaseModelOutput:
         """The encoder's output, and the pooler's if this model has one."""
-        self._check_arguments(inputs)
         checked = self._moved(check_inputs(self.config, self.backend.host_dtype, **inputs))
         p = Parameters(self.parameters, self.base_prefix)
         output = encoder(run, p, checked)
@@ -138,21 +157,21 @@ class RemBertPreTrainedModel:
         return output
 
     def _moved(self, inputs: Inputs) -> Inputs:
-        """The bias, which every layer reads, goes to the device once. Ids and lengths stay here: ops check them on the
-        host, without waiting for a device, and they are small."""
-        bias, embeds = inputs.attention_bias, inputs.inputs_embeds
-        return inputs._replace(
-            attention_bias=None if bias is None else self.backend.input(bias),
-            inputs_embeds=None if embeds is None else self.backend.array(embeds),
-        )
+        """What every layer reads goes to the device once. Ids and lengths stay here: ops check them on the host, without
+        waiting for a device, and they are small."""
 
-    def _check_arguments(self, inputs: dict[str, Any]) -> None:
-        unknown = [name for name in inputs if name not in ENCODER_INPUTS]
-        if unknown:
-            own = [name for name in inspect.signature(self.forward).parameters if name not in NO_ARGUMENTS]
-            raise TypeError(
-                f"{type(self).__name__} takes no argument {unknown[0]}; it takes {', '.join([*ENCODER_INPUTS, *own])}"
-            )
+        def there(move: Any, values: Any) -> Any:
+            return None if values is None else move(values)
+
+        array, input = self.backend.array, self.backend.input
+        return inputs._replace(
+            mask=inputs.mask._replace(bias=there(input, inputs.mask.bias)),
+            encoder_mask=inputs.encoder_mask._replace(bias=there(input, inputs.encoder_mask.bias)),
+            inputs_embeds=there(array, inputs.inputs_embeds),
+            encoder_hidden_states=there(array, inputs.encoder_hidden_states),
+            head_mask=there(array, inputs.head_mask),
+            past=moved(inputs.past, array),
+        )
 
     # --- files ----------------------------------------------------------------------------------------------------
 
@@ -259,10 +278,20 @@ def _listed(names: list[str], most: int = 6) -> str:
 
 
 class RemBertModel(RemBertPreTrainedModel):
-    """The encoder with its pooler: ids (B, S) -> last_hidden_state (B, S, H), pooler_output (B, H)."""
+    """The encoder with its pooler: ids (B, S) -> last_hidden_state (B, S, H), pooler_output (B, H).
+
+    With `config.is_decoder` it is a decoder: no token sees those after it, and with `use_cache` (by default
+    `config.use_cache`) the output has `past_key_values`, with which the next call needs only the new tokens; its
+    `attention_mask`, if any, then covers the past as well. With `config.add_cross_attention`, too, each block also looks at
+    `encoder_hidden_states` (B, T, H), where `encoder_attention_mask` allows it; from then on their keys and values are in the
+    cache, and the states need not be given again.
+
+    `head_mask` (h,) or (L, h) multiplies the attention probabilities of each head.
+    """
 
     base_prefix = ""
     has_pooler = True
+    arguments = (*ENCODER, *DECODER, "past_key_values", "use_cache", *FLAGS)
 
     def forward(self, run: ForwardPass, for_loss_only: bool = False, **inputs: Any) -> BaseModelOutput:
         return self.encode(run, **inputs)

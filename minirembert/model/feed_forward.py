@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import numpy as np
+
 from minirembert.config import RemBertConfig
 from minirembert.model.forward_pass import ForwardPass, Parameters
 
@@ -19,7 +21,28 @@ def feed_forward_shapes(config: RemBertConfig) -> dict[str, tuple[int, ...]]:
 
 
 def feed_forward(run: ForwardPass, p: Parameters, x: Any) -> Any:
-    """(B, S, H) -> (B, S, H)."""
+    """(B, S, H) -> (B, S, H). With `config.chunk_size_feed_forward` so many positions at a time: less memory at width I.
+
+    Raises ValueError for a sequence that does not split into such chunks.
+    """
+    size = run.config.chunk_size_feed_forward
+    batch, length, width = x.shape
+    if size == 0 or size == length:
+        return _feed_forward(run, p, x)
+    if length % size:
+        raise ValueError(
+            f"a sequence of {length} tokens does not split into chunks of {size}: pad it, or set "
+            "chunk_size_feed_forward = 0 in the configuration"
+        )
+    rows = np.arange(batch * length).reshape(batch, length)
+    chunks = []
+    for start in range(0, length, size):
+        chunk = run.ops.select_rows(x, rows[:, start : start + size].reshape(-1))
+        chunks.append(run.ops.reshape(_feed_forward(run, p, chunk), (batch, size, width)))
+    return run.ops.concatenate(*chunks)
+
+
+def _feed_forward(run: ForwardPass, p: Parameters, x: Any) -> Any:
     # 1. widen to I, and bend
     y = run.linear_activation(x, p.at("intermediate.dense"))
     # 2. back to H

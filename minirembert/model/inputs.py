@@ -1,11 +1,7 @@
 """From what a caller passes to what the encoder needs: defaults filled in, everything checked once, by name.
 
-NumPy reads a negative id from the end of a table and repeats a mask of the wrong shape without a word, so nothing gets
-past this file unchecked.
-
-attention_mask: 1 to attend, 0 to hide, as bools, integers or floats within [0, 1]. A fraction is taken as 4.34 takes it,
-(1 - mask) * finfo.min, so 0.5 hides as well as 0 does beside a 1. Outside [0, 1] the same formula would give one token
-all the attention (2) or overflow to NaN (-1): refused, with the first such value and its place.
+NumPy reads a negative id from the end of a table and repeats an array of the wrong shape without a word, so nothing gets
+past this file unchecked. Masks have a file of their own (`masks.py`), and so has the cache (`cache.py`).
 """
 
 from typing import Any, NamedTuple
@@ -13,17 +9,25 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minirembert.config import RemBertConfig
+from minirembert.model.arrays import integers, rectangular, require_shape, states
+from minirembert.model.attention import factor_by_feature
+from minirembert.model.cache import LayerCache, read_cache
+from minirembert.model.masks import Mask, read_mask
 from minirembert.ops.array import Array
 from minirembert.ops.embedding import check_ids
 
 
 class Inputs(NamedTuple):
     input_ids: Array | None  # (B, S), or None where inputs_embeds is given
-    inputs_embeds: Array | None  # (B, S, E)
-    attention_bias: Array | None  # (B, 1, 1 or S, S): 0 to attend, finfo.min to hide; None: nothing hidden this way
-    key_lengths: Array | None  # (B,) where the mask is padding on the right, and the bias is None
+    inputs_embeds: Any  # (B, S, E)
     token_type_ids: Array  # (B, S)
     position_ids: Array  # (1 or B, S)
+    mask: Mask  # over the tokens of the past and these
+    head_mask: Any  # (L, H): a factor for each layer and feature, or None
+    encoder_hidden_states: Any  # (B, T, H) for cross-attention, or None
+    encoder_mask: Mask
+    past: list[LayerCache]  # one a layer
+    use_cache: bool
     output_hidden_states: bool
     output_attentions: bool
 
@@ -35,7 +39,12 @@ def check_inputs(
     attention_mask: Any = None,
     token_type_ids: Any = None,
     position_ids: Any = None,
+    head_mask: Any = None,
     inputs_embeds: Any = None,
+    encoder_hidden_states: Any = None,
+    encoder_attention_mask: Any = None,
+    past_key_values: Any = None,
+    use_cache: bool | None = None,
     output_attentions: bool | None = None,
     output_hidden_states: bool | None = None,
 ) -> Inputs:
@@ -52,97 +61,84 @@ def check_inputs(
         check_ids(input_ids, config.vocab_size, "input_ids")
         batch, length = input_ids.shape
     else:
-        inputs_embeds = rectangular(inputs_embeds, "inputs_embeds", dtype)
-        if inputs_embeds.ndim != 3 or inputs_embeds.shape[2] != config.input_embedding_size:
-            expected = f"(batch, sequence, {config.input_embedding_size})"
-            raise ValueError(f"inputs_embeds must have shape {expected}, got {inputs_embeds.shape}")
+        inputs_embeds = states(inputs_embeds, "inputs_embeds", config.input_embedding_size, dtype)
         batch, length, _ = inputs_embeds.shape
     if batch == 0 or length == 0:
         raise ValueError(f"the input is empty: {batch} sequences of {length} tokens")
 
-    if position_ids is None:
-        if length > config.max_position_embeddings:
-            raise ValueError(
-                f"a sequence of {length} tokens is longer than max_position_embeddings = "
-                f"{config.max_position_embeddings}; cut it or split it"
-            )
-        position_ids = np.arange(length)[None]
-    position_ids = integers(position_ids, "position_ids")
-    if position_ids.ndim == 1:
-        position_ids = position_ids[None]
-    if position_ids.shape not in ((batch, length), (1, length)):
-        raise ValueError(f"position_ids must have shape ({batch}, {length}) or (1, {length}), got {position_ids.shape}")
-    check_ids(position_ids, config.max_position_embeddings, "position_ids")
-
+    past, past_length = read_cache(config, past_key_values, batch)
+    keys, heads = past_length + length, config.num_attention_heads
     token_type_ids = np.zeros((batch, length), np.int64) if token_type_ids is None else token_type_ids
     token_type_ids = integers(token_type_ids, "token_type_ids")
     require_shape(token_type_ids, (batch, length), "token_type_ids")
     check_ids(token_type_ids, config.type_vocab_size, "token_type_ids")
 
-    attention_bias, key_lengths = _what_is_hidden(attention_mask, batch, length, dtype)
+    encoder_hidden_states, encoder_length = _encoder_states(config, encoder_hidden_states, past, batch, dtype)
+    if encoder_length is None and encoder_attention_mask is not None:
+        raise ValueError("encoder_attention_mask is of no use without encoder_hidden_states")
     return Inputs(
         input_ids,
         inputs_embeds,
-        attention_bias,
-        key_lengths,
         token_type_ids,
-        position_ids,
+        _position_ids(config, position_ids, batch, length, past_length),
+        read_mask(attention_mask, "attention_mask", batch, heads, length, keys, dtype, causal=config.is_decoder),
+        _head_mask(config, head_mask, dtype),
+        encoder_hidden_states,
+        read_mask(encoder_attention_mask, "encoder_attention_mask", batch, heads, length, encoder_length or 0, dtype),
+        past,
+        config.is_decoder and (config.use_cache if use_cache is None else use_cache),
         config.output_hidden_states if output_hidden_states is None else output_hidden_states,
         config.output_attentions if output_attentions is None else output_attentions,
     )
 
 
-def _what_is_hidden(mask: Any, batch: int, length: int, dtype: Any) -> tuple[Array | None, Array | None]:
-    """(bias, key lengths), one of them None: lengths where the mask is padding on the right, for that is less to read.
+def _position_ids(config: RemBertConfig, position_ids: Any, batch: int, length: int, past_length: int) -> Array:
+    """By default the tokens count on from the past, whatever the mask hides."""
+    limit = config.max_position_embeddings
+    if position_ids is None:
+        if past_length + length > limit:
+            before = f" after {past_length} in the cache" if past_length else ""
+            raise ValueError(
+                f"a sequence of {length} tokens{before} is longer than max_position_embeddings = {limit}; cut it or split it"
+            )
+        position_ids = np.arange(past_length, past_length + length)[None]
+    position_ids = integers(position_ids, "position_ids")
+    if position_ids.ndim == 1:
+        position_ids = position_ids[None]
+    if position_ids.shape not in ((batch, length), (1, length)):
+        raise ValueError(f"position_ids must have shape ({batch}, {length}) or (1, {length}), got {position_ids.shape}")
+    check_ids(position_ids, limit, "position_ids")
+    return position_ids
 
-    The bias is (1 - mask) * finfo.min, as Hugging Face 4.34 has it: added to the scores, it leaves a hidden key no
-    probability.
-    """
-    if mask is None:
-        return None, None
-    mask = rectangular(mask, "attention_mask")
-    if mask.shape not in ((batch, length), (batch, length, length)):
+
+def _encoder_states(
+    config: RemBertConfig, encoder_states: Any, past: list[LayerCache], batch: int, dtype: Any
+) -> tuple[Any, int | None]:
+    """The states that cross-attention looks at, and how many there are: their keys and values may be in the cache."""
+    cached = past[0].cross if past else None
+    cached_length = None if cached is None else cached[0].shape[2]
+    if encoder_states is None:
+        if cached is not None and not config.add_cross_attention:
+            raise ValueError("past_key_values has keys of an encoder, but the model has no cross-attention")
+        return None, cached_length
+    if not config.add_cross_attention:
         raise ValueError(
-            f"attention_mask must have shape ({batch}, {length}) or ({batch}, {length}, {length}), got {mask.shape}"
+            "encoder_hidden_states need a decoder with cross-attention: set is_decoder and add_cross_attention in the configuration"
         )
-    _check_mask_values(mask)
-    if (mask == 1).all():
-        return None, None
-    if mask.ndim == 2:
-        lengths = (mask == 1).sum(axis=1)
-        if (mask == (np.arange(length) < lengths[:, None])).all():
-            return None, lengths
-    mask = mask[:, None, None, :] if mask.ndim == 2 else mask[:, None, :, :]
-    return (1 - mask.astype(dtype)) * np.finfo(dtype).min, None
+    encoder_states = states(encoder_states, "encoder_hidden_states", config.hidden_size, dtype)
+    shape = encoder_states.shape
+    if shape[0] != batch or shape[1] == 0 or cached_length not in (None, shape[1]):
+        expected = f"({batch}, {'at least 1' if cached_length is None else cached_length}, {config.hidden_size})"
+        raise ValueError(f"encoder_hidden_states must have shape {expected}, got {tuple(shape)}")
+    return encoder_states, shape[1]
 
 
-def _check_mask_values(mask: Array) -> None:
-    if mask.dtype.kind not in "biuf":
-        raise ValueError(f"attention_mask must hold numbers within [0, 1], got {mask.dtype}")
-    outside = ~((mask >= 0) & (mask <= 1))  # written so that NaN is outside
-    if outside.any():
-        where = tuple(int(i) for i in np.argwhere(outside)[0])
-        raise ValueError(f"attention_mask{list(where)} is {mask[where].item()}, but a mask lies within [0, 1]")
-
-
-def integers(values: Any, name: str) -> Array:
-    """`values` as an integer array. Raises ValueError where they are something else (torch, too, refuses float ids)."""
-    array = rectangular(values, name)
-    if array.size == 0 and array.dtype == np.float64:
-        return array.astype(np.int64)  # NumPy's guess for an empty list: what is wrong with it is not its kind
-    if array.dtype.kind not in "iu":
-        raise ValueError(f"{name} must hold integers, got {array.dtype}")
-    return array
-
-
-def rectangular(values: Any, name: str, dtype: Any = None) -> Array:
-    """`values` as an array. Raises ValueError where its rows differ in length."""
-    try:
-        return np.asarray(values, dtype)
-    except ValueError as error:
-        raise ValueError(f"{name} is not a rectangular array: {error}") from error
-
-
-def require_shape(array: Array, shape: tuple[int, ...], name: str) -> None:
-    if array.shape != tuple(shape):
-        raise ValueError(f"{name} must have shape {tuple(shape)}, got {array.shape}")
+def _head_mask(config: RemBertConfig, head_mask: Any, dtype: Any) -> Array | None:
+    """(h,) for all layers or (L, h) -> one factor for each layer and feature, (L, H)."""
+    if head_mask is None:
+        return None
+    L, h = config.num_hidden_layers, config.num_attention_heads
+    factors = rectangular(head_mask, "head_mask", dtype)
+    if factors.shape not in ((h,), (L, h)):
+        raise ValueError(f"head_mask must have shape ({h},) or ({L}, {h}), got {factors.shape}")
+    return np.stack([factor_by_feature(row, config) for row in np.broadcast_to(factors, (L, h))])

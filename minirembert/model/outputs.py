@@ -2,20 +2,35 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, ClassVar
 
 from minirembert.ops.array import Array
+
+Cache = tuple[tuple[Array, ...], ...]  # see cache.py
 
 
 @dataclass
 class ModelOutput:
     """A field that is None does not count: it has no key and no place in the tuple."""
 
+    in_every_tuple: ClassVar[tuple[str, ...]] = ()  # fields that keep their place in `as_plain_tuple`, None or not
+
     def keys(self) -> list[str]:
         return [f.name for f in fields(self) if getattr(self, f.name) is not None]
 
+    def values(self) -> list[Any]:
+        return list(self.to_tuple())
+
+    def items(self) -> list[tuple[str, Any]]:
+        return [(name, getattr(self, name)) for name in self.keys()]
+
     def to_tuple(self) -> tuple[Any, ...]:
         return tuple(getattr(self, name) for name in self.keys())
+
+    def as_plain_tuple(self) -> tuple[Any, ...]:
+        """What `return_dict=False` gives."""
+        present = {*self.keys(), *self.in_every_tuple}
+        return tuple(getattr(self, f.name) for f in fields(self) if f.name in present)
 
     def __getitem__(self, key: str | int | slice) -> Any:
         if not isinstance(key, str):
@@ -39,10 +54,14 @@ class ModelOutput:
 
 @dataclass
 class BaseModelOutput(ModelOutput):
+    in_every_tuple = ("pooler_output",)
+
     last_hidden_state: Array | None = None  # (B, S, H)
     pooler_output: Array | None = None  # (B, H)
+    past_key_values: Cache | None = None  # L times 2 or 4 arrays (B, h, T, d)
     hidden_states: tuple[Array, ...] | None = None  # L + 1 times (B, S, H)
-    attentions: tuple[Array, ...] | None = None  # L times (B, h, S, S)
+    attentions: tuple[Array, ...] | None = None  # L times (B, h, S, T)
+    cross_attentions: tuple[Array, ...] | None = None  # L times (B, h, S, T), T of the encoder's states
 
 
 @dataclass
@@ -53,6 +72,16 @@ class TaskOutput(ModelOutput):
     logits: Array | None = None  # (B, S, V), (B, num_labels), (B, S, num_labels) or (B, C)
     hidden_states: tuple[Array, ...] | None = None
     attentions: tuple[Array, ...] | None = None
+
+
+@dataclass
+class CausalOutput(ModelOutput):
+    loss: Array | None = None  # ()
+    logits: Array | None = None  # (B, S, V)
+    past_key_values: Cache | None = None
+    hidden_states: tuple[Array, ...] | None = None
+    attentions: tuple[Array, ...] | None = None
+    cross_attentions: tuple[Array, ...] | None = None
 
 
 @dataclass

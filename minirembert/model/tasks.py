@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from minirembert.config import RemBertConfig
+from minirembert.model.arguments import DECODER, ENCODER, FLAGS
+from minirembert.model.arrays import integers, rectangular, require_shape
 from minirembert.model.base import RemBertPreTrainedModel
 from minirembert.model.forward_pass import ForwardPass, Parameters
-from minirembert.model.inputs import integers, rectangular, require_shape
 from minirembert.model.output_head import output_head, output_head_shapes
 from minirembert.model.outputs import BaseModelOutput, QuestionAnsweringOutput, TaskOutput
 from minirembert.ops.array import Array
@@ -20,18 +21,20 @@ from minirembert.ops.losses import IGNORE_INDEX
 class RemBertForMaskedLM(RemBertPreTrainedModel):
     """Fills masks: logits (B, S, V). `labels` (B, S): the true id where something was masked, -100 elsewhere."""
 
+    arguments = (*ENCODER, *DECODER, "labels", *FLAGS)
+
     @classmethod
     def head_shapes(cls, config: RemBertConfig) -> dict[str, tuple[int, ...]]:
         return output_head_shapes(config)
 
     def forward(self, run: ForwardPass, for_loss_only: bool = False, labels: Any = None, **inputs: Any) -> TaskOutput:
-        base = self.encode(run, **inputs)
+        base = self.encode(run, use_cache=False, **inputs)
         x = base.last_hidden_state
         assert x is not None
         p = Parameters(self.parameters)
         if labels is None:
             return _output(None, output_head(run, p, x), base)
-        labels = _class_labels(labels, x.shape[:2], self.config.vocab_size).reshape(-1)
+        labels = class_labels(labels, x.shape[:2], self.config.vocab_size).reshape(-1)
         labelled = np.flatnonzero(labels != IGNORE_INDEX)
         if for_loss_only:
             # Scoring V pieces is 43% of RemBERT's work; the loss asks for it at 15% of the positions.
@@ -58,7 +61,7 @@ class RemBertForSequenceClassification(RemBertPreTrainedModel):
         return _classifier_shapes("classifier", config.num_labels, config)
 
     def forward(self, run: ForwardPass, for_loss_only: bool = False, labels: Any = None, **inputs: Any) -> TaskOutput:
-        base = self.encode(run, **inputs)
+        base = self.encode(run, use_cache=False, **inputs)
         logits = _classify(run, Parameters(self.parameters), base.pooler_output)
         return _output(None if labels is None else self._loss(run, logits, rectangular(labels, "labels")), logits, base)
 
@@ -72,7 +75,7 @@ class RemBertForSequenceClassification(RemBertPreTrainedModel):
             else:
                 self.config.problem_type = "multi_label_classification"
         if self.config.problem_type == "single_label_classification":
-            return run.ops.cross_entropy(logits, _class_labels(labels.reshape(-1), (batch,), num_labels))
+            return run.ops.cross_entropy(logits, class_labels(labels.reshape(-1), (batch,), num_labels))
         if num_labels == 1 and labels.shape == (batch,):
             labels = labels[:, None]
         require_shape(labels, (batch, num_labels), "labels")
@@ -86,6 +89,7 @@ class RemBertForMultipleChoice(RemBertPreTrainedModel):
     """Which of C continuations fits: ids (B, C, S) -> logits (B, C). `labels` (B,): the number of the right one."""
 
     has_pooler = True
+    ids_axes = 3
 
     @classmethod
     def head_shapes(cls, config: RemBertConfig) -> dict[str, tuple[int, ...]]:
@@ -96,12 +100,12 @@ class RemBertForMultipleChoice(RemBertPreTrainedModel):
         _check_choices(arrays)
         # every choice becomes a sequence of its own
         flat = {name: a.reshape(a.shape[0] * a.shape[1], *a.shape[2:]) for name, a in arrays.items()}
-        base = self.encode(run, **inputs | flat)
+        base = self.encode(run, use_cache=False, **inputs | flat)
         batch, choices = next(iter(arrays.values())).shape[:2]
         logits = run.ops.reshape(_classify(run, Parameters(self.parameters), base.pooler_output), (batch, choices))
         loss = None
         if labels is not None:
-            labels = _class_labels(integers(labels, "labels").reshape(-1), (batch,), choices)
+            labels = class_labels(integers(labels, "labels").reshape(-1), (batch,), choices)
             loss = run.ops.cross_entropy(logits, labels)
         return _output(loss, logits, base)
 
@@ -133,11 +137,11 @@ class RemBertForTokenClassification(RemBertPreTrainedModel):
         return _classifier_shapes("classifier", config.num_labels, config)
 
     def forward(self, run: ForwardPass, for_loss_only: bool = False, labels: Any = None, **inputs: Any) -> TaskOutput:
-        base = self.encode(run, **inputs)
+        base = self.encode(run, use_cache=False, **inputs)
         logits = _classify(run, Parameters(self.parameters), base.last_hidden_state)
         loss = None
         if labels is not None:
-            labels = _class_labels(labels, logits.shape[:2], logits.shape[-1]).reshape(-1)
+            labels = class_labels(labels, logits.shape[:2], logits.shape[-1]).reshape(-1)
             loss = run.ops.cross_entropy(run.ops.reshape(logits, (-1, logits.shape[-1])), labels)
         return _output(loss, logits, base)
 
@@ -148,6 +152,8 @@ class RemBertForQuestionAnswering(RemBertPreTrainedModel):
     `start_positions` and `end_positions` (B,); one past the end of the sequence is ignored, a negative one counts as 0.
     The loss is the mean of the two cross-entropies.
     """
+
+    arguments = (*ENCODER, "start_positions", "end_positions", *FLAGS)
 
     @classmethod
     def head_shapes(cls, config: RemBertConfig) -> dict[str, tuple[int, ...]]:
@@ -163,7 +169,7 @@ class RemBertForQuestionAnswering(RemBertPreTrainedModel):
     ) -> QuestionAnsweringOutput:
         if self.config.num_labels != 2:
             raise ValueError(f"question answering needs num_labels = 2 (start and end), got {self.config.num_labels}")
-        base = self.encode(run, **inputs)
+        base = self.encode(run, use_cache=False, **inputs)
         logits = run.linear(base.last_hidden_state, Parameters(self.parameters).at("qa_outputs"))
         start, end = run.ops.select_feature(logits, 0), run.ops.select_feature(logits, 1)
         loss = None
@@ -181,7 +187,7 @@ class RemBertForQuestionAnswering(RemBertPreTrainedModel):
         return run.ops.cross_entropy(logits, np.clip(positions, 0, length), ignore_index=length)
 
 
-def _class_labels(values: Any, shape: tuple[int, ...], classes: int) -> Array:
+def class_labels(values: Any, shape: tuple[int, ...], classes: int) -> Array:
     """`values` as class numbers. The op would refuse a wrong one too, but cannot say where in the caller's array it is."""
     labels = integers(values, "labels")
     require_shape(labels, shape, "labels")

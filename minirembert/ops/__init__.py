@@ -42,6 +42,6 @@ OPS: OpTable = {
     **ops_of(attention, "attention", "attention_packed"),
     "attention_probabilities": Op(attention.attention_probabilities, None),
     **ops_of(dropout, "dropout"),
-    **ops_of(rows, "add", "scale", "reshape", "select_rows", "select_feature"),
+    **ops_of(rows, "add", "scale", "reshape", "select_rows", "select_feature", "concatenate"),
     **ops_of(losses, "cross_entropy", "mse", "bce_with_logits"),
 }

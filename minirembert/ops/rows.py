@@ -3,13 +3,14 @@
 The model uses them instead of NumPy's own indexing so that the tape sees them.
 
     add            y = a + b            da, db: dy, summed over the axes along which a or b was repeated
-    scale          y = c x              dx = c dy
+    scale          y = c x              dx = c dy; c is a constant, a number or an array that is repeated along x
     reshape        same numbers, other shape
     select_rows    y = x[rows]          dx: zero but for those rows; a row taken twice gets both gradients
     select_feature y = x[..., j]        dx: zero but for feature j
+    concatenate    y = the parts, one after the other in the sequence      each part's gradient is its stretch of dy
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Integer
@@ -41,11 +42,11 @@ def _sum_to(dy: Array, shape: tuple[int, ...]) -> Array:
 
 
 class ScaleSaved(NamedTuple):
-    factor: float
+    factor: Any  # a number or an array
 
 
-def scale(x: Float[Array, "*shape"], factor: float) -> tuple[Float[Array, "*shape"], ScaleSaved]:
-    """factor x."""
+def scale(x: Float[Array, "*shape"], factor: float | Float[Array, "..."]) -> tuple[Float[Array, "*shape"], ScaleSaved]:
+    """factor x. An array of factors must broadcast to the shape of x, and gets no gradient."""
     return np.asarray(x * factor), ScaleSaved(factor)
 
 
@@ -102,3 +103,18 @@ def select_feature_backward(dy: Float[Array, "*batch"], saved: SelectFeatureSave
     dx = np.zeros((*dy.shape, saved.width), dy.dtype)
     dx[..., saved.feature] = dy
     return (dx,)
+
+
+class ConcatenateSaved(NamedTuple):
+    lengths: tuple[int, ...]
+
+
+def concatenate(*parts: Float[Array, "B _ H"]) -> tuple[Float[Array, "B S H"], ConcatenateSaved]:
+    """The parts laid end to end along the sequence: (B, S1, H), (B, S2, H), ... -> (B, S1 + S2 + ..., H)."""
+    return np.concatenate(parts, axis=1), ConcatenateSaved(tuple(part.shape[1] for part in parts))
+
+
+def concatenate_backward(dy: Float[Array, "B S H"], saved: ConcatenateSaved) -> tuple[Float[Array, "B _ H"], ...]:
+    """One gradient for each part."""
+    ends = np.cumsum(saved.lengths)
+    return tuple(dy[:, end - length : end].copy() for length, end in zip(saved.lengths, ends, strict=True))

@@ -410,7 +410,11 @@ MUTANTS = [
         ("a mean over repeats", "dy.sum(axis=axes)", "dy.mean(axis=axes)"),
         ("dy handed on as it is", "else dy.copy()", "else dy"),
     ),
-    *mutants("scale", ("the gradient not scaled", "(np.asarray(dy * saved.factor),)", "(np.asarray(dy * 1),)")),
+    *mutants(
+        "scale",
+        ("the gradient not scaled", "(np.asarray(dy * saved.factor),)", "(np.asarray(dy * 1),)"),
+        ("one factor for all", "np.asarray(x * factor)", "np.asarray(x * np.ravel(factor)[:1].reshape(()))"),
+    ),
     *mutants(
         "reshape",
         ("columns first", "x.reshape(shape), ReshapeSaved", "x.reshape(shape, order='F'), ReshapeSaved"),
@@ -429,6 +433,12 @@ MUTANTS = [
         "select_feature",
         ("the last feature gets it", "dx[..., saved.feature] = dy", "dx[..., -1] = dy"),
         ("all features get it", "dx[..., saved.feature] = dy", "dx[...] = dy[..., None]"),
+    ),
+    *mutants(
+        "concatenate",
+        ("the parts in the opposite order", "np.concatenate(parts, axis=1)", "np.concatenate(parts[::-1], axis=1)"),
+        ("the first part's gradient for all", "dy[:, end - length : end].copy()", "dy[:, :length].copy()"),
+        ("views of dy", "dy[:, end - length : end].copy()", "dy[:, end - length : end]"),
     ),
     *mutants(
         "cross_entropy",

@@ -1,0 +1,84 @@
+"""RemBERT as a decoder that predicts the next token."""
+
+from typing import Any
+
+import numpy as np
+
+from minirembert.config import RemBertConfig
+from minirembert.model.arguments import DECODER, ENCODER, FLAGS
+from minirembert.model.arrays import integers
+from minirembert.model.base import RemBertPreTrainedModel
+from minirembert.model.forward_pass import ForwardPass, Parameters
+from minirembert.model.output_head import output_head, output_head_shapes
+from minirembert.model.outputs import CausalOutput
+from minirembert.model.tasks import class_labels
+from minirembert.ops.array import Array
+from minirembert.ops.losses import IGNORE_INDEX
+
+
+class RemBertForCausalLM(RemBertPreTrainedModel):
+    """Predicts the next token: logits (B, S, V). `labels` (B, S): usually the ids again, -100 where nothing is asked.
+
+    Set `config.is_decoder`, or every token sees those after it, and what they are is no question. The logits at s are
+    compared with the label at s + 1; labels[:, 0] count for nothing. `logits_to_keep`: only that many last positions are
+    scored (0: all), or those in an array of positions. See `RemBertModel` for the cache and for cross-attention, and
+    `generate` for text.
+    """
+
+    arguments = (
+        *ENCODER, *DECODER, "past_key_values", "labels", "use_cache", *FLAGS, "logits_to_keep",
+    )  # fmt: skip
+
+    @classmethod
+    def head_shapes(cls, config: RemBertConfig) -> dict[str, tuple[int, ...]]:
+        return output_head_shapes(config)
+
+    def forward(
+        self,
+        run: ForwardPass,
+        for_loss_only: bool = False,
+        labels: Any = None,
+        logits_to_keep: Any = 0,
+        **inputs: Any,
+    ) -> CausalOutput:
+        if for_loss_only:
+            inputs["use_cache"] = False
+        base = self.encode(run, **inputs)
+        x = base.last_hidden_state
+        assert x is not None
+        p = Parameters(self.parameters)
+        batch, length, _ = x.shape
+        answering = next_labels = None
+        if labels is not None:
+            # position s of a sequence answers for label s + 1
+            next_labels = class_labels(labels, (batch, length), self.config.vocab_size)[:, 1:]
+            sequence, position = np.nonzero(next_labels != IGNORE_INDEX)
+            answering, next_labels = sequence * length + position, next_labels[sequence, position]
+        if for_loss_only and answering is not None:
+            # scoring V pieces is most of the work: only where the loss asks for it
+            loss = run.ops.cross_entropy(output_head(run, p, run.ops.select_rows(x, answering)), next_labels)
+            return CausalOutput(loss)
+        kept = _positions(logits_to_keep, length)
+        if len(kept) < length:
+            rows = np.arange(batch)[:, None] * length + kept
+            x = run.ops.reshape(run.ops.select_rows(x, rows.reshape(-1)), (batch, len(kept), -1))
+        logits, loss = output_head(run, p, x), None
+        if answering is not None:
+            if len(kept) < length:
+                raise ValueError(f"labels need all logits, but logits_to_keep leaves {len(kept)} of {length}")
+            loss = run.ops.cross_entropy(run.ops.select_rows(logits, answering), next_labels)
+        return CausalOutput(
+            loss, logits, base.past_key_values, base.hidden_states, base.attentions, base.cross_attentions
+        )
+
+
+def _positions(logits_to_keep: Any, length: int) -> Array:
+    """0: all positions; n: the last n; an array: those."""
+    kept = integers(logits_to_keep, "logits_to_keep")
+    if kept.ndim == 0:
+        if not 0 <= kept <= length:
+            raise ValueError(f"logits_to_keep must be 0 (all) to {length}, the number of tokens, got {int(kept)}")
+        return np.arange(length)[-int(kept) :]
+    if kept.ndim != 1 or kept.size == 0 or kept.min() < 0 or kept.max() >= length:
+        raise ValueError(f"logits_to_keep must hold positions from 0 to {length - 1}, got {kept.tolist()}")
+    return kept
