@@ -51,6 +51,9 @@ def attention_block(
         probabilities = run.ops.attention_probabilities(q, k, config.num_attention_heads, **masks, **dropout)
     if head_mask is not None:  # as good as on the probabilities: (c P) V = c (P V)
         y = run.ops.scale(y, head_mask)
+        if probabilities is not None:
+            by_head = head_mask[:: config.hidden_size // config.num_attention_heads]
+            probabilities = run.ops.scale(probabilities, by_head.reshape(-1, 1, 1))
     # 3. mix the heads
     y = run.linear(y, p.at("output.dense"))
     y = run.dropout(y, config.hidden_dropout_prob)

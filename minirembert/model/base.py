@@ -1,6 +1,7 @@
 """What all models have in common: their parameters, running forward, running backward, loading and saving."""
 
 import math
+import re
 import warnings
 from dataclasses import fields
 from difflib import get_close_matches
@@ -10,7 +11,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from minirembert.backend import Backend, load_backend
-from minirembert.checkpoint import WEIGHTS_FILE, load_weights, save_weights
+from minirembert.checkpoint import MAX_SHARD_SIZE, held, load_tensors, read_tensors, write_weights
 from minirembert.config import RemBertConfig
 from minirembert.model.arguments import DECODER, ENCODER, FLAGS, by_name
 from minirembert.model.cache import moved
@@ -22,6 +23,7 @@ from minirembert.ops.array import Array
 from minirembert.tape import Forward, Tape
 
 BASE_PREFIX = "rembert."
+LAYER = re.compile(r"(?<=encoder\.layer\.)\d+(?=\.)")
 
 
 class RemBertPreTrainedModel:
@@ -35,6 +37,7 @@ class RemBertPreTrainedModel:
     arguments: ClassVar[tuple[str, ...]] = (*ENCODER, "labels", *FLAGS)
     ids_axes: ClassVar[int] = 2
     has_pooler: bool = False
+    pooler_is_optional: ClassVar[bool] = False
 
     parameters: dict[str, Array]
 
@@ -53,7 +56,7 @@ class RemBertPreTrainedModel:
         """
         self._prepare(config, load_backend(backend, dtype, device))
         rng = np.random.default_rng(seed)
-        shapes = self.parameter_shapes(config).items()
+        shapes = self._shapes().items()
         self.parameters = {name: self.backend.array(self._fresh(name, shape, rng)) for name, shape in shapes}
 
     def _prepare(self, config: RemBertConfig, backend: Backend) -> None:
@@ -81,6 +84,11 @@ class RemBertPreTrainedModel:
         base = encoder_shapes(config) | (pooler_shapes(config) if cls.has_pooler else {})
         return {cls.base_prefix + name: shape for name, shape in base.items()} | cls.head_shapes(config)
 
+    def _shapes(self) -> dict[str, tuple[int, ...]]:
+        """`parameter_shapes` of this model, which may do without its class's pooler."""
+        left_out = () if self.has_pooler else [self.base_prefix + name for name in pooler_shapes(self.config)]
+        return {name: shape for name, shape in self.parameter_shapes(self.config).items() if name not in left_out}
+
     def num_parameters(self) -> int:
         return sum(math.prod(array.shape) for array in self.parameters.values())
 
@@ -95,6 +103,22 @@ class RemBertPreTrainedModel:
         if name.endswith("word_embeddings.weight") and self.config.pad_token_id is not None:
             weight[self.config.pad_token_id] = 0
         return weight
+
+    def resize_token_embeddings(self, new_num_tokens: int, seed: int = 0) -> None:
+        """Makes room for `new_num_tokens` ids, at the input and, where there is one, in the output head.
+
+        Rows that stay keep their values. New ones are as in a fresh model, N(0, initializer_range) and a bias of 0, drawn
+        from `seed`. `config.vocab_size` follows. Raises ValueError for a size without room for `config.pad_token_id`.
+        """
+        config = RemBertConfig(**{**self.config.to_dict(), "vocab_size": new_num_tokens})  # refuses what is no size
+        rng = np.random.default_rng(seed)
+        for name, shape in self.parameter_shapes(config).items():
+            if shape != tuple(self.parameters[name].shape):
+                old = self.backend.numpy(self.parameters[name])[:new_num_tokens]
+                new = self._fresh(name, shape, rng)
+                new[: len(old)] = old
+                self.parameters[name] = self.backend.array(new)
+        self.config.vocab_size = new_num_tokens
 
     # --- running --------------------------------------------------------------------------------------------------
 
@@ -175,12 +199,20 @@ class RemBertPreTrainedModel:
 
     # --- files ----------------------------------------------------------------------------------------------------
 
-    def save_pretrained(self, folder: str | Path) -> None:
-        """Writes config.json and model.safetensors into `folder`; each replaces its predecessor whole, or not at all."""
+    def save_pretrained(
+        self, folder: str | Path, *, safe_serialization: bool = True, max_shard_size: str | int = MAX_SHARD_SIZE
+    ) -> None:
+        """Writes config.json and model.safetensors into `folder`; each replaces its predecessor whole, or not at all.
+
+        `safe_serialization=False` writes PyTorch's pytorch_model.bin instead. Weights of more than `max_shard_size`
+        ("500MB", "2GiB", a number of bytes) become several files with an index. Older weights in `folder` that would be
+        read in the place of these are removed. Raises OSError where it cannot write, ValueError for a size that is none.
+        """
         self.config.extra["architectures"] = [type(self).__name__]
         self.config.extra["dtype"] = str(self.backend.host_dtype)
         arrays = {name: self.backend.numpy(array) for name, array in self.parameters.items()}
-        save_weights(arrays, Path(folder) / WEIGHTS_FILE)
+        format = "safetensors" if safe_serialization else "pytorch"
+        write_weights(held(arrays), Path(folder), format, max_shard_size)
         self.config.save_pretrained(folder)
 
     @classmethod
@@ -193,9 +225,11 @@ class RemBertPreTrainedModel:
         seed: int = 0,
         backend: str = "numpy",
         device: str | None = None,
+        ignore_mismatched_sizes: bool = False,
         **changes: Any,
     ) -> Self:
-        """The model saved in `folder`, by this project or by transformers, in `dtype`.
+        """The model saved in `folder`, by this project or by transformers, in `dtype`. The weights may be safetensors,
+        PyTorch's pickles (nothing in them is run), whole or in shards, or tf_model.h5 (needs h5py).
 
         `backend="numpy"` computes in float32 or float64. `backend="triton"` runs the kernels of `kernels/` on `device`
         (default: the GPU; without one, slowly, under Triton's interpreter), in float16 and bfloat16 as well; outputs and
@@ -203,21 +237,26 @@ class RemBertPreTrainedModel:
 
         `changes` go into the configuration (`num_labels=17`) read from the folder; TypeError for one that is no field
         of `RemBertConfig`, or beside a `config` given whole. A head that the folder does not have is freshly
-        initialised from `seed`, with a warning that names it; what the folder has and this model does not is left out,
-        with a warning too. Raises FileNotFoundError for a missing file, ValueError for a damaged one, for a part of the
-        encoder that is missing and for a tensor of the wrong shape (which, expected, found).
+        initialised from `seed`, with a warning that names it; so is cross-attention. What the folder has and this model
+        does not is left out, with a warning too. `RemBertModel` also takes `add_pooling_layer=False`.
+
+        Raises FileNotFoundError for a missing file, ValueError for a damaged one, for a part of the encoder that is
+        missing and for a tensor of the wrong shape (which, expected, found); with `ignore_mismatched_sizes` the latter is
+        freshly initialised, with a warning.
         """
+        add_pooling_layer = changes.pop("add_pooling_layer", True) if cls.pooler_is_optional else cls.has_pooler
         cls._check_changes(config, changes)
         model = cls.__new__(cls)
+        model.has_pooler = add_pooling_layer
         chosen = load_backend(backend, dtype, device)
         model._prepare(config or RemBertConfig.from_pretrained(folder, **changes), chosen)
-        model._load(Path(folder), np.random.default_rng(seed))
+        model._load(Path(folder), np.random.default_rng(seed), ignore_mismatched_sizes)
         return model
 
     @classmethod
     def _check_changes(cls, config: RemBertConfig | None, changes: dict[str, Any]) -> None:
         """The configuration keeps what it does not know, so that a misspelt argument would go there without a word."""
-        own = ["dtype", "config", "seed", "backend", "device"]
+        own = ["dtype", "config", "seed", "backend", "device", "ignore_mismatched_sizes"]
         known = [field.name for field in fields(RemBertConfig)] + ["num_labels", "label2id"]
         unknown = [name for name in changes if name not in known]
         if unknown:
@@ -228,16 +267,27 @@ class RemBertPreTrainedModel:
         if config is not None and changes:
             raise TypeError(f"{cls.__name__}.from_pretrained: give either config or {', '.join(changes)}, not both")
 
-    def _load(self, folder: Path, rng: np.random.Generator) -> None:
-        shapes = self.parameter_shapes(self.config)
-        found, unused = load_weights(folder / WEIGHTS_FILE, shapes, self.backend.host_dtype, BASE_PREFIX)
-        missing = [name for name in shapes if name not in found]
+    def _load(self, folder: Path, rng: np.random.Generator, ignore_mismatched_sizes: bool) -> None:
+        tensors = read_tensors(folder)
+        layers = {match[0] for match in map(LAYER.search, tensors) if match}
+        if self.config.num_hidden_layers > len(
+            layers
+        ):  # asked first: a number may promise more names than memory holds
+            raise ValueError(
+                f"{folder} lacks layers: the configuration has {self.config.num_hidden_layers:,}, the weights {len(layers):,}"
+            )
+        shapes, dtype = self._shapes(), self.backend.host_dtype
+        found, unused, mismatched = load_tensors(tensors, shapes, dtype, BASE_PREFIX, ignore_mismatched_sizes)
+        missing = [name for name in shapes if name not in found and name not in mismatched]
         heads = {*self.head_shapes(self.config), *(self.base_prefix + name for name in pooler_shapes(self.config))}
-        lost = [name for name in missing if name not in heads]
+        lost = [name for name in missing if name not in heads and ".crossattention." not in name]
         if lost:
             raise ValueError(f"{folder} lacks {len(lost)} of the encoder's tensors, the first of them {lost[0]}")
         if missing:
             self._warn(f"{folder} lacks {_parts(missing)}: newly initialised, train before use")
+        if mismatched:
+            other = [f"{name} {shape} instead of {shapes[name]}" for name, shape in mismatched.items()]
+            self._warn(f"{folder} has {_listed(other, most=3)}: newly initialised, train before use")
         if unused:
             self._warn(f"{folder} also has {_parts(unused)}: not used by {type(self).__name__}")
         # popped, so that a tensor that went elsewhere does not stay in memory as well
@@ -291,7 +341,13 @@ class RemBertModel(RemBertPreTrainedModel):
 
     base_prefix = ""
     has_pooler = True
+    pooler_is_optional = True
     arguments = (*ENCODER, *DECODER, "past_key_values", "use_cache", *FLAGS)
+
+    def __init__(self, config: RemBertConfig, add_pooling_layer: bool = True, **settings: Any) -> None:
+        """`settings`: as for every model. Without its pooler a model has no `pooler_output`."""
+        self.has_pooler = add_pooling_layer
+        super().__init__(config, **settings)
 
     def forward(self, run: ForwardPass, for_loss_only: bool = False, **inputs: Any) -> BaseModelOutput:
         return self.encode(run, **inputs)

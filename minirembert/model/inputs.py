@@ -123,7 +123,7 @@ def _encoder_states(
         return None, cached_length
     if not config.add_cross_attention:
         raise ValueError(
-            "encoder_hidden_states need a decoder with cross-attention: set is_decoder and add_cross_attention in the configuration"
+            "encoder_hidden_states need a decoder with cross-attention: is_decoder and add_cross_attention in the configuration"
         )
     encoder_states = states(encoder_states, "encoder_hidden_states", config.hidden_size, dtype)
     shape = encoder_states.shape
