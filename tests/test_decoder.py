@@ -19,7 +19,13 @@ from test_bad_input import refused
 from test_model import assert_transpose, same_to_rounding
 from transformers import DynamicCache, EncoderDecoderCache
 
-from minirembert import RemBertConfig, RemBertForCausalLM, RemBertForMaskedLM, RemBertModel
+from minirembert import (
+    RemBertConfig,
+    RemBertForCausalLM,
+    RemBertForMaskedLM,
+    RemBertForSequenceClassification,
+    RemBertModel,
+)
 from minirembert.model.cache import reorder
 from minirembert.model.forward_pass import ForwardPass
 from minirembert.ops import OPS
@@ -167,6 +173,26 @@ def test_reordering_sequences_reorders_the_cache() -> None:
     ).logits
     whole = model(input_ids=ids, **states).logits[rows, 9:]
     same_to_rounding(logits, whole, "logits")
+
+
+def test_cross_attention_that_is_not_asked_for() -> None:
+    """Without states its layers do nothing, and no attention of theirs is shown. In transformers that is an IndexError."""
+    model = decoder(cross=True)
+    output = model(input_ids=some_ids(), output_attentions=True)
+    assert list(output) == ["logits", "past_key_values", "attentions"]
+    assert (model(input_ids=some_ids()).logits == output.logits).all()
+
+
+def test_a_decoder_of_another_task_hands_out_no_cache() -> None:
+    """transformers puts one into the tuple, though not into the output."""
+    for kind, batch in ((RemBertForMaskedLM, some_ids()), (RemBertForSequenceClassification, some_ids())):
+        assert len(decoder(kind)(batch, return_dict=False)) == 1
+
+
+def test_a_causal_model_that_is_no_decoder_is_warned_about() -> None:
+    with pytest.warns(UserWarning, match="is_decoder = True") as caught:
+        RemBertForCausalLM(RemBertConfig(**SIZES["one head"]))
+    assert caught[0].filename == __file__
 
 
 # --- transformers 5 -------------------------------------------------------------------------------------------------

@@ -474,3 +474,18 @@ def test_writing_into_the_parameters_changes_the_model():
     before = model(ids).last_hidden_state
     model.parameters["encoder.layer.1.output.LayerNorm.bias"] += 1
     same_to_rounding(model(ids).last_hidden_state, before + 1, "last hidden state")
+
+
+def test_ties_are_refused_quietly():
+    """As in transformers 4.34: whatever a file says, input and output embeddings are two matrices."""
+    config = RemBertConfig(**SIZES["one head"], tie_word_embeddings=True)
+    assert config.to_dict()["tie_word_embeddings"] is False
+    config = RemBertConfig(
+        **{**config.to_dict(), "input_embedding_size": 3}
+    )  # as wide as the output's: a tie would fit
+    model = RemBertForMaskedLM(config)
+    words, decoder = (
+        model.parameters[f"{name}.weight"] for name in ("rembert.embeddings.word_embeddings", "cls.predictions.decoder")
+    )
+    assert words.shape == decoder.shape
+    assert not (words == decoder).any()

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from minirembert.backend import Backend
 from minirembert.config import RemBertConfig
 from minirembert.model.arguments import DECODER, ENCODER, FLAGS
 from minirembert.model.arrays import integers
@@ -28,6 +29,13 @@ class RemBertForCausalLM(RemBertPreTrainedModel):
     arguments = (
         *ENCODER, *DECODER, "past_key_values", "labels", "use_cache", *FLAGS, "logits_to_keep",
     )  # fmt: skip
+
+    def _prepare(self, config: RemBertConfig, backend: Backend) -> None:
+        super()._prepare(config, backend)
+        if not config.is_decoder:
+            self._warn(
+                "is_decoder is not set, so every token sees those after it: a causal model needs is_decoder = True"
+            )
 
     @classmethod
     def head_shapes(cls, config: RemBertConfig) -> dict[str, tuple[int, ...]]:
@@ -70,6 +78,51 @@ class RemBertForCausalLM(RemBertPreTrainedModel):
         return CausalOutput(
             loss, logits, base.past_key_values, base.hidden_states, base.attentions, base.cross_attentions
         )
+
+    def generate(
+        self,
+        input_ids: Any = None,
+        *,
+        attention_mask: Any = None,
+        token_type_ids: Any = None,
+        encoder_hidden_states: Any = None,
+        encoder_attention_mask: Any = None,
+        past_key_values: Any = None,
+        **settings: Any,
+    ) -> Any:
+        """Continues prompts: ids (B, S) -> ids (B * num_return_sequences, length) int64, the prompt included.
+
+            model.generate(**tokenizer("Once", return_tensors="np"), max_new_tokens=20)      the likeliest token each time
+            model.generate(ids, do_sample=True, temperature=0.7, top_p=0.9, seed=0)          tokens drawn
+            model.generate(ids, num_beams=4)                                                 beam search
+
+        `settings` are the fields of `minirembert.generation.settings.GenerationSettings`, which says what each does. A text
+        ends with `eos_token_id`, after which it is padded, or at `max_length` (20 by default, the prompt included).
+
+        Prompts of different length are padded on the left and have an `attention_mask`; each then continues as it does
+        alone. Without a mask, `pad_token_id` counts as padding. New tokens have the type of the prompt's last. Without
+        `input_ids` a text begins with `bos_token_id`.
+
+        With `seed`, text n of the result draws from a stream that is a function of (seed, n): the other prompts have no
+        influence on it. `past_key_values`: the cache of the prompt's first tokens, which need no more work; it is not
+        changed. `encoder_hidden_states` as in a call of the model.
+
+        With `return_dict_in_generate=True` the result has `sequences` and, from beam search, `sequences_scores`.
+
+        Raises ValueError for a model that is no decoder, a setting that makes no sense or has no effect, padding that is
+        not on the left, and a text that does not fit into `max_position_embeddings`, before any work is done.
+        """
+        from minirembert.generation import generate  # who trains a model needs none of it
+
+        prompt = dict(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            token_type_ids=token_type_ids,
+            encoder_hidden_states=encoder_hidden_states,
+            encoder_attention_mask=encoder_attention_mask,
+            past_key_values=past_key_values,
+        )
+        return generate(self, prompt, settings)
 
 
 def _positions(logits_to_keep: Any, length: int) -> Array:
