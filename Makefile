@@ -6,15 +6,16 @@ BIN := $(VENV)/bin
 OLD := .venv-triton36
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 # One BLAS thread for each of pytest's two workers; more would fight over the cores.
-PYTEST := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+PYTEST := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
-.PHONY: help tour test mutants lint test-heavy test-triton36 format clean
+.PHONY: help tour test mutants lint test-heavy fuzz test-triton36 format clean
 
 help:
 	@echo "make tour        five minutes through everything; ends in tour/index.html"
 	@echo "make test        lint, types and tests (about nine minutes after installation)"
 	@echo "make mutants     the tests of the tests: each planted mistake, and the property that catches it first"
 	@echo "make test-heavy  the same tests on many more random cases (hours)"
+	@echo "make fuzz        damages 12,000 folders of weights and loads them (half an hour)"
 	@echo "make test-triton36  compiles the kernels with triton 3.6, in an environment of its own"
 	@echo "make format      lay out the code"
 	@echo "make clean       remove the environment and the tour"
@@ -30,6 +31,9 @@ mutants: $(VENV)/test.installed
 
 test-heavy: $(VENV)/test.installed
 	$(PYTEST) --hypothesis-profile search
+
+fuzz: $(VENV)/test.installed
+	OMP_NUM_THREADS=1 nice $(BIN)/python tests/fuzz_checkpoints.py 12000
 
 test-triton36: $(OLD)/test.installed
 	OMP_NUM_THREADS=1 $(OLD)/bin/python -m pytest tests/test_compilation.py

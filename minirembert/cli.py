@@ -144,6 +144,39 @@ def _embed(arguments: argparse.Namespace) -> None:
         print(f"{vectors.shape[0]:,} vectors of width {vectors.shape[1]} are in {arguments.out}")
 
 
+def _convert_arguments(parser: argparse.ArgumentParser) -> None:
+    from minirembert.checkpoint.save import FORMATS, MAX_SHARD_SIZE
+    from minirembert.checkpoint.tensors import FLOATS
+
+    parser.add_argument("source", type=Path, metavar="SOURCE", help="folder with a saved model, in any format")
+    parser.add_argument("target", type=Path, metavar="TARGET", help="folder to write; must not exist, or be empty")
+    parser.add_argument("--format", required=True, choices=FORMATS, help="format of the new weights")
+    parser.add_argument("--dtype", choices=FLOATS, help="of the new weights (default: each tensor keeps its own)")
+    parser.add_argument(
+        "--max-shard-size", metavar="SIZE", help=f"of a weight file, like 500MB or 2GiB (default: {MAX_SHARD_SIZE})"
+    )
+
+
+def _convert(arguments: argparse.Namespace) -> None:
+    from minirembert.checkpoint.convert import convert
+
+    wanted = {"dtype": arguments.dtype, "max_shard_size": arguments.max_shard_size}
+    convert(arguments.source, arguments.target, arguments.format, **wanted, progress=True)
+    print(f"the model of {arguments.source} is in {arguments.target}, as {arguments.format}")
+
+
+def _ledger_arguments(parser: argparse.ArgumentParser) -> None:
+    from minirembert.lab.ledger_command import add_arguments
+
+    add_arguments(parser)
+
+
+def _ledger(arguments: argparse.Namespace) -> None:
+    from minirembert.lab.ledger_command import run
+
+    run(arguments)
+
+
 def _tour_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", type=Path, default=Path("tour"), metavar="DIR", help="folder of the tour (default: tour)"
@@ -158,11 +191,13 @@ def _tour(arguments: argparse.Namespace) -> None:
 
 COMMANDS = {
     "tour": Command("five minutes through everything, ending in a page with figures", _tour_arguments, _tour),
+    "ledger": Command("what a model costs: parameters, FLOPs and memory by component", _ledger_arguments, _ledger),
     "corpus": Command("write the generated corpus: six languages, text and tags", _corpus_arguments, _corpus),
     "tokenizer": Command("train a tokenizer on text files", _tokenizer_arguments, _tokenizer),
     "pretrain": Command("train a masked language model on text files", _pretrain_arguments, _pretrain),
     "finetune": Command("train a classifier or a tagger from a pre-trained model", _finetune_arguments, _finetune),
     "fill-mask": Command("guess what stands behind [MASK]", _fill_mask_arguments, _fill_mask),
+    "convert": Command("write a model's weights in another format", _convert_arguments, _convert),
     "embed": Command("turn sentences into vectors", _embed_arguments, _embed),
 }
 
@@ -194,7 +229,7 @@ def _run(command: Command, arguments: argparse.Namespace) -> int:
     except BrokenPipeError:  # the reader of our output (`| head`) has seen enough
         sys.stderr.close()
         return 0
-    except (ValueError, TypeError, OSError, IndexError, ArithmeticError, MemoryError) as error:
+    except (ValueError, TypeError, OSError, IndexError, ArithmeticError, MemoryError, ImportError) as error:
         if arguments.debug:
             raise
         reason = f"not enough memory: {error}" if isinstance(error, MemoryError) else error

@@ -13,6 +13,8 @@ from typing import Any
 from minirembert.files import read_json, write_text_atomically
 from minirembert.ops.activations import HIDDEN_ACT
 
+MOST_LABELS = 2**20
+
 
 def _is_integer(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)  # Python's True is 1
@@ -87,8 +89,8 @@ class RemBertConfig:
 
     @num_labels.setter
     def num_labels(self, count: int) -> None:
-        if not _is_integer(count) or count < 1:
-            raise ValueError(f"RemBertConfig: num_labels must be a positive integer, got {count!r}")
+        if not _is_integer(count) or not 1 <= count <= MOST_LABELS:  # each of them gets a name
+            raise ValueError(f"RemBertConfig: num_labels must be an integer from 1 to {MOST_LABELS}, got {count!r}")
         self.id2label = {i: f"LABEL_{i}" for i in range(count)}
 
     @property
@@ -105,7 +107,8 @@ class RemBertConfig:
         for name in ("num_hidden_layers", "chunk_size_feed_forward"):
             value = getattr(self, name)
             self._require(name, _is_integer(value) and value >= 0, "an integer of at least 0")
-        for name in ("is_decoder", "add_cross_attention", "use_cache", "return_dict", "output_attentions", "output_hidden_states"):
+        switches = ("is_decoder", "add_cross_attention", "use_cache", "return_dict")
+        for name in (*switches, "output_attentions", "output_hidden_states"):
             self._require(name, isinstance(getattr(self, name), bool), "true or false")
         for name in ("hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout_prob"):
             value = getattr(self, name)
@@ -146,6 +149,8 @@ class RemBertConfig:
         if not path.is_file():
             raise FileNotFoundError(f"{path} does not exist: {folder} is not a folder with a saved model")
         values = read_json(path)
+        for name in {"self", "extra"} & values.keys():  # names of ours that no file may set
+            raise ValueError(f"{path}: {name} is no field of a configuration")
         if "num_labels" in changes:  # a new number of labels makes the stored names meaningless
             values.pop("id2label", None)
         return cls(**{**values, **changes})

@@ -40,9 +40,10 @@ def atomic_file(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """The same for a new folder. Raises FileExistsError if `path` exists already."""
-    if path.exists():
-        raise FileExistsError(f"{path} exists already")
+    """The same for a new folder. Raises FileExistsError if `path` exists already and is no empty folder."""
+    is_empty = path.is_dir() and not any(path.iterdir())
+    if path.exists() and not is_empty:
+        raise FileExistsError(f"{path} exists already and is not an empty folder")
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     try:
@@ -50,6 +51,8 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         yield temporary
         for file in temporary.rglob("*"):
             _sync(file)
+        if is_empty:
+            path.rmdir()  # Windows puts no folder in the place of another
         temporary.replace(path)
         _sync(path.parent)
     except OSError as error:
@@ -73,10 +76,9 @@ def read_json(path: Path, limit_bytes: int = JSON_LIMIT) -> dict[str, Any]:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist")
-    with path.open("rb") as file:
-        content = file.read(limit_bytes + 1)
-    if len(content) > limit_bytes:
+    if path.stat().st_size > limit_bytes:
         raise ValueError(f"{path} is too large for JSON that belongs to a model: more than {limit_bytes:,} bytes")
+    content = path.read_bytes()
     return parse_json(content, str(path))
 
 

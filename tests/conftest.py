@@ -10,17 +10,25 @@ from jaxtyping import install_import_hook
 install_import_hook("minirembert.ops", "beartype.beartype")
 
 import torch  # noqa: E402
+from hypothesis.internal.conjecture import providers  # noqa: E402
 from impls import IMPLS, TRITON, Impl  # noqa: E402
+from properties import CASES  # noqa: E402
+from quick_interpreter import make_quick  # noqa: E402
 from strict_interpreter import make_strict  # noqa: E402
 
 from kernels._launch import INTERPRETED  # noqa: E402
 
 torch.set_num_threads(1)  # the arrays are tiny
 make_strict()
+make_quick()
+
+# Of the numbers that hypothesis draws, it takes some from the constants of whatever modules of ours happen to be imported:
+# other cases then in another order of tests, or on another number of workers. It shall see none of them.
+providers.is_local_module_file = lambda path: False
 
 # `pytest --hypothesis-profile search` looks for new failures; the default tries the same cases every time.
 hypothesis.settings.register_profile(
-    "default", max_examples=20, deadline=None, derandomize=True, database=None, report_multiple_bugs=False
+    "default", max_examples=CASES, deadline=None, derandomize=True, database=None, report_multiple_bugs=False
 )
 hypothesis.settings.register_profile(
     "search", max_examples=500, deadline=None, database=None, report_multiple_bugs=False
@@ -73,8 +81,13 @@ def about_mutants(found: list[tuple[str, str, str, str | None]], one_by_one: boo
     return lines
 
 
+# What mostly waits for processes of its own. First, so that the tests that are left at the end are short, and no worker idles.
+LONG = ("test_compilation", "test_tutorials", "test_tour", "test_training")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """On a GPU, whatever runs compiled kernels is a GPU test."""
+    """Long tests first; and on a GPU, whatever runs compiled kernels is a GPU test."""
+    items.sort(key=lambda item: LONG.index(item.path.stem) if item.path.stem in LONG else len(LONG))
     if INTERPRETED:
         return
     for item in items:

@@ -10,11 +10,12 @@ mutants in `mutants/` do that. `property_tests` makes one test of each property,
 `strategies.py`.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from impls import TRITON, Impl
 from strategies import EVERY_KIND, Case, cases
 
@@ -22,42 +23,63 @@ from kernels._launch import INTERPRETED
 
 Check = Callable[[Impl, Case], None]
 
+CASES = 20  # for a property, unless one searches for new failures
+
 
 class Property(NamedTuple):
     op: str
     check: Check
     values: tuple[str, ...]  # the kinds of values it holds for
+    enough: int  # interpreted cases: few, where the check takes long or brings along what it looks for
 
     @property
     def name(self) -> str:
         return f"{self.op}: {self.check.__name__.removeprefix('check_').replace('_', ' ')}"
 
-    def test(self, impl: Impl, **changes: Any) -> None:
-        """Runs the check over cases of the op; raises AssertionError where it fails. `changes` are hypothesis settings."""
+    def test(self, impl: Impl) -> None:
+        """Runs the check over cases of the op; raises AssertionError where it fails."""
+        _for_every_case(self.op, self.values, self._examples(impl), lambda case: self.check(impl, case))
 
-        @settings(**{"max_examples": self._examples(impl), **changes})
-        @given(case=cases(self.op, self.values))
-        def on_every_case(case: Case) -> None:
-            self.check(impl, case)
-
-        on_every_case()
+    def cases(self, impl: Impl) -> list[Case]:
+        """Those that `test` tries, the smallest first."""
+        return _smallest_first(self.op, self.values, self._examples(impl))
 
     def _examples(self, impl: Impl) -> int:
-        """Interpreted, attention takes a hundred times as long as anything else: three cases for every five."""
         every = settings.default.max_examples
-        slow = INTERPRETED and impl is TRITON and self.op.startswith("attention")
-        return every * 3 // 5 if slow else every
+        interpreted = INTERPRETED and impl.to_device is TRITON.to_device  # or a mutant of it
+        return min(every, self.enough) if interpreted and every == CASES else every
+
+
+def _for_every_case(op: str, values: tuple[str, ...], examples: int, use: Callable[[Case], None], **more: Any) -> None:
+    @settings(max_examples=examples, **more)
+    @given(case=cases(op, values))
+    def on_every_case(case: Case) -> None:
+        use(case)
+
+    on_every_case()
+
+
+def draw_cases(op: str, values: tuple[str, ...], examples: int) -> list[Case]:
+    """Those that a property with so many examples is tried on."""
+    drawn: list[Case] = []
+    _for_every_case(op, values, examples, drawn.append, phases=(Phase.generate,))
+    return drawn
+
+
+@functools.lru_cache(maxsize=8)
+def _smallest_first(*which: Any) -> list[Case]:
+    return sorted(draw_cases(*which), key=lambda case: sum(a.size for a in case.arrays if a is not None))
 
 
 PROPERTIES: list[Property] = []
 _untested: list[Property] = []
 
 
-def holds_for(*ops: str, values: tuple[str, ...] = EVERY_KIND) -> Callable[[Check], Check]:
-    """Registers a check as a property of these ops, for values of these kinds."""
+def holds_for(*ops: str, values: tuple[str, ...] = EVERY_KIND, enough: int = CASES) -> Callable[[Check], Check]:
+    """Registers a check as a property of these ops, for values of these kinds; of interpreted cases so many are enough."""
 
     def register(check: Check) -> Check:
-        new = [Property(op, check, values) for op in ops]
+        new = [Property(op, check, values, enough) for op in ops]
         PROPERTIES.extend(new)
         _untested.extend(new)
         return check

@@ -311,8 +311,8 @@ def _attention(draw: st.DrawFn, op: str, rng: np.random.Generator) -> Any:
     settings = {
         "num_heads": h,
         "bias": attention_bias(draw(st.sampled_from(MASKS)), B, h, S, T, rng),
-        "key_lengths": rng.integers(0, T + 1, B, "int64") if draw(st.sampled_from((False, False, True))) else None,
-        "causal": draw(st.sampled_from((False, False, True))),
+        "key_lengths": rng.integers(0, T + 1, B, "int64") if draw(st.booleans()) else None,
+        "causal": draw(st.booleans()),
         "drop_prob": draw(st.sampled_from((0.0, 0.0, *DROP_PROBS))),
         "seed": draw(st.integers(0, 2**48)),
     }

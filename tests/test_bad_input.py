@@ -17,6 +17,7 @@ import pytest
 import safetensors.numpy
 from models import SEQUENCE, SIZES, TASKS, make_batch, make_model
 
+import minirembert.checkpoint.save
 from minirembert import (
     RemBertConfig,
     RemBertForMaskedLM,
@@ -567,8 +568,8 @@ def test_a_disk_that_fills_up_while_saving(saved, place, monkeypatch):
     before = contents(saved)
     full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    def half_then_full(arrays, filename, metadata=None):
-        Path(filename).write_bytes(before["model.safetensors"][:100])
+    def half_then_full(tensors, path):
+        path.write_bytes(before["model.safetensors"][:100])
         raise full
 
     def half_text_then_full(self, text, **_):
@@ -576,7 +577,7 @@ def test_a_disk_that_fills_up_while_saving(saved, place, monkeypatch):
         raise full
 
     if place == "model.safetensors":
-        monkeypatch.setattr(safetensors.numpy, "save_file", half_then_full)
+        monkeypatch.setattr(minirembert.checkpoint.save, "write_safetensors", half_then_full)
     else:
         monkeypatch.setattr(Path, "write_text", half_text_then_full)
     with refused(OSError, str(saved / place), "No space left on device"):
@@ -636,13 +637,12 @@ def test_a_save_that_is_killed_leaves_the_previous_checkpoint(tmp_path):
     script = f"""
 import os, signal, sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})
-import safetensors.numpy
-from pathlib import Path
+import minirembert.checkpoint.save
 from models import TASKS, make_model
-def half_then_die(arrays, filename, metadata=None):
-    Path(filename).write_bytes(b"half")
+def half_then_die(tensors, path):
+    path.write_bytes(b"half")
     os.kill(os.getpid(), signal.SIGKILL)
-safetensors.numpy.save_file = half_then_die
+minirembert.checkpoint.save.write_safetensors = half_then_die
 make_model(TASKS["masked lm"], seed=1).save_pretrained({str(tmp_path)!r})
 """
     ran = subprocess.run([sys.executable, "-B", "-c", script], capture_output=True, timeout=60)
@@ -650,3 +650,10 @@ make_model(TASKS["masked lm"], seed=1).save_pretrained({str(tmp_path)!r})
     after = contents(tmp_path)
     assert {name: after[name] for name in before} == before
     RemBertForMaskedLM.from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize(("name", "value"), [("self", 1), ("extra", []), ("num_labels", 10**9), ("num_labels", 0)])
+def test_a_configuration_file_with_a_trap_in_it(name, value, tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps({name: value}), encoding="utf-8")
+    with refused(ValueError, name):
+        RemBertConfig.from_pretrained(tmp_path)

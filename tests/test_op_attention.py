@@ -164,7 +164,8 @@ def check_the_future_stays_hidden(impl, case):
 def check_heads_do_not_talk_to_each_other(impl, case):
     """A head gives alone what it gives among others, backward too: it sees its own slice of H, its own bias, no more."""
     dtype = impl.dtypes[0]
-    case = with_bias(case, full_bias(case))
+    hidden = full_bias(case)
+    case = with_bias(case, hidden + case.rng.standard_normal(hidden.shape))
     h = case.settings["num_heads"]
     d = case.arrays[0].shape[2] // h
     result, answer = impl.run(case, dtype), truth(case, dtype)
@@ -289,21 +290,41 @@ def check_however_a_mask_is_said_it_is_the_same_mask(impl, case):
             assert_within(gradient, expected.exact, expected.allowed, f"d{name} of {same}, hidden by {how}", case.seed)
 
 
-@holds_for("attention", values=ORDINARY)
+@holds_for("attention", values=ORDINARY, enough=4)
 def check_tiles_that_are_hidden_may_be_skipped(impl, case):
     """Keys behind the last real one and keys of the future are not visited at all, and blocks on that edge are compared with
     it. Small blocks, and sizes and lengths around their edges, say whether it is the right ones."""
     rng, dtype, edges = case.rng, impl.dtypes[0], (TILE, TILE + 1, 2 * TILE - 1, 3 * TILE + 5)
-    S, T = rng.choice(edges, 2)
-    q, k, v = (rng.standard_normal((3, n, 3)) for n in (S, T, T))
-    lengths = np.minimum((0, rng.choice((1, *edges)), T), T)
-    for causal in (False, True):
+    for (S, T), causal in itertools.product((edges[:2], edges[1::-1], edges[2:], edges[:1:-1]), (False, True)):
+        q, k, v = (rng.standard_normal((3, n, 3)) for n in (S, T, T))
+        lengths = np.minimum((0, rng.choice((1, *edges)), T), T)
         hiding = undropped(case).but_with(q, k, v, num_heads=1, bias=None, key_lengths=lengths, causal=causal)
         with impl.tiny_blocks(impl) as tiny:
             y, gradients, _ = tiny.run(hiding, dtype)
         assert_right(y, truth(hiding, dtype).y, dtype, "y", hiding)
         for name, gradient, answer in zip("qkv", gradients, truth(hiding, dtype).gradients, strict=True):
             assert_right(gradient, answer, dtype, f"d{name}", hiding)
+
+
+@holds_for("attention", "attention_packed", "attention_probabilities", values=ORDINARY, enough=2)
+def check_several_tiles_heads_and_sequences_are_one_attention(impl, case):
+    """With dropout, which goes by a probability's number among all. Whatever the case: two sequences of two heads, tiles of
+    queries and of keys; rows of a multiple of four keys, where four share a counter, and rows of one key more."""
+    drop_prob, dtype = case.settings["drop_prob"] or 0.5, impl.dtypes[0]
+    for T in (2 * TILE + 4, 2 * TILE + 5):
+        S = TILE + 1
+        if case.op == "attention_packed":
+            masks, shapes = {"cu_seqlens": np.array([0, T, S + T])}, [(S + T, 6)] * 3
+        else:
+            masks, shapes = {"bias": None, "key_lengths": None}, [(2, S, 6), (2, T, 6), (2, T, 6)][: len(case.arrays)]
+        arrays = [case.rng.standard_normal(shape) for shape in shapes]
+        dropped = case.but_with(*arrays, num_heads=2, causal=False, drop_prob=drop_prob, **masks)
+        with impl.tiny_blocks(impl) as tiny:
+            y, gradients, _ = tiny.run(dropped, dtype)
+        assert_right(y, truth(dropped, dtype).y, dtype, "y", dropped)
+        if gradients:
+            for name, gradient, answer in zip("qkv", gradients, truth(dropped, dtype).gradients, strict=True):
+                assert_right(gradient, answer, dtype, f"d{name}", dropped)
 
 
 @holds_for("attention", values=ORDINARY)
@@ -323,18 +344,19 @@ def check_a_query_hands_out_what_it_was_given_however_large_its_scores(impl, cas
 @holds_for("attention")
 def check_lse_rest_is_what_rounding_took_from_lse(impl, case):
     """In a row that sees nothing lse is the lowest number, and the logarithm of the number of keys is all in lse_rest;
-    elsewhere it is less than the last place of lse."""
-    for dtype in impl.dtypes:
-        saved = impl.run(case, dtype).saved
+    elsewhere it is less than the last place of lse. Asked of the case, and of the case without any key."""
+    blind_case = case.but_with(bias=None, key_lengths=np.zeros(len(case.arrays[0]), int), drop_prob=0.0)
+    for dtype, one in itertools.product(impl.dtypes, (case, blind_case)):
+        saved = impl.run(one, dtype).saved
         lse, rest = impl.saved(saved, "lse"), impl.saved(saved, "lse_rest")
         eps = float(np.finfo(dtype).eps)
-        blind = (full_bias(case) < -1e30).all(-1)
-        assert (lse[blind] == np.finfo(dtype).min).all(), f"{case}: lse where nothing is seen"
-        log_T = math.log(case.arrays[1].shape[1])
+        blind = (full_bias(one) < -1e30).all(-1)
+        assert (lse[blind] == np.finfo(dtype).min).all(), f"{one}: lse where nothing is seen"
+        log_T = math.log(one.arrays[1].shape[1])
         expected, allowed = np.full(blind.sum(), log_T), FLOOR * eps * (1 + log_T)
-        assert_within(rest[blind], expected, allowed, f"lse_rest where nothing is seen ({dtype}) of {case}", case.seed)
+        assert_within(rest[blind], expected, allowed, f"lse_rest where nothing is seen ({dtype}) of {one}", one.seed)
         last_place = FLOOR * eps * (1 + np.abs(lse[~blind]).astype(np.float64))
-        assert_within(rest[~blind], np.zeros((~blind).sum()), last_place, f"lse_rest ({dtype}) of {case}", case.seed)
+        assert_within(rest[~blind], np.zeros((~blind).sum()), last_place, f"lse_rest ({dtype}) of {one}", one.seed)
 
 
 @holds_for("attention_packed")

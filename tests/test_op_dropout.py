@@ -44,12 +44,14 @@ def check_backward_uses_the_same_mask(impl, case):
 
 @holds_for("dropout")
 def check_the_same_seed_gives_the_same_mask_and_another_seed_another(impl, case):
-    x = np.ones((64, 16))
-    here, again = (impl.run(case.but_with(x)).y for _ in range(2))
+    """All 64 bits of the seed count."""
+    x, seed = np.ones((64, 16)), case.settings["seed"]
+    dropped = case.but_with(x, drop_prob=case.settings["drop_prob"] or 0.5)
+    here, again = (impl.run(dropped).y for _ in range(2))
     assert_same(again, here, "y, drawn again,", case)
-    if case.settings["drop_prob"]:
-        other = impl.run(case.but_with(x, seed=case.settings["seed"] + 1)).y
-        assert (here != other).any(), f"{case}: seed + 1 drops the same of {x.size} elements"
+    for other in (seed + 1, seed + 2**32, seed + 2**63):
+        there = impl.run(dropped.but_with(seed=other)).y
+        assert (here != there).any(), f"{case}: seed {other} drops the same of {x.size} elements"
 
 
 @holds_for("dropout")

@@ -3,6 +3,7 @@
     parameter_budget(RemBertConfig())["output head"]     # 418,671,420
 
 During pre-training a model has all of them; the output head is discarded before fine-tuning (paper, section 3).
+These are RemBERT's four parts; `ledger.py` has them finer, for coupled models too, with FLOPs and memory.
 """
 
 import math

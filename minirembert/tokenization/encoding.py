@@ -1,43 +1,37 @@
-"""What a tokenizer returns, and the two rules a batch needs: how to cut sequences and how to pad them.
+"""What a tokenizer returns: a dictionary of the model's inputs that remembers where the tokens came from.
 
-Nothing here knows about text: it works on lists of ids and their lengths.
+Nothing here knows about text: it works on lists of integers.
 """
 
-import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
 
-TRUNCATION_STRATEGIES = ("only_first", "only_second", "longest_first", "do_not_truncate")
-PADDING_STRATEGIES = ("longest", "max_length", "do_not_pad")
-
-logger = logging.getLogger(__name__)
-
-
-class Tokens(NamedTuple):
-    """One side of an input: its ids and, where the caller gave a list of words, the word each id came from."""
-
-    ids: list[int]
-    words: list[int] | None = None
-
-
-class Row(NamedTuple):
-    """One finished input, before padding."""
-
-    ids: list[int]
-    first: int  # how many of them have token type 0; those after have 1
-    words: list[int | None] | None
-
 
 class BatchEncoding(dict[str, Any]):
-    """input_ids, token_type_ids and attention_mask, by key or by attribute, so that `model(**encoding)` works.
+    """input_ids and what else the call asked for, by key or by attribute, so that `model(**encoding)` works.
 
-    Each is a list (of lists, where the call was given a batch), or an array where the call asked for one.
+    Each value is a list (of lists, where the call was given a batch), or an array where the call asked for one.
+    `encodings` has for each row what the `tokenizers` library knows about it. It is None from a slow tokenizer, which can
+    say from which sequence and word a token came (`origins`), but nothing about characters. A slice of the encoding is a
+    dictionary of slices, and a number one of the `encodings`.
     """
 
-    _words: Sequence[list[int | None] | None] = ()
+    def __init__(
+        self,
+        data: Mapping[str, Any] | None = None,
+        encodings: Sequence[Any] | None = None,
+        tensor_type: str | None = None,
+        *,
+        origins: Sequence[Any] = (),
+        prepend_batch_axis: bool = False,
+    ) -> None:
+        super().__init__(data or {})
+        self._encodings = None if encodings is None else list(encodings)
+        self._origins = list(origins)
+        self.convert_to_tensors(tensor_type, prepend_batch_axis)
 
     def __getattr__(self, name: str) -> Any:
         try:
@@ -45,93 +39,210 @@ class BatchEncoding(dict[str, Any]):
         except KeyError:
             raise AttributeError(f"this encoding has no {name!r}, only {', '.join(self)}") from None
 
+    def __getitem__(self, item: Any) -> Any:
+        if isinstance(item, slice):
+            return {name: values[item] for name, values in self.items()}
+        if isinstance(item, int):
+            return self._encoding(item, "a row by its number")
+        return super().__getitem__(item)
+
+    @property
+    def encodings(self) -> list[Any] | None:
+        return self._encodings
+
+    @property
+    def is_fast(self) -> bool:
+        """Whether a fast tokenizer made this."""
+        return self._encodings is not None
+
+    @property
+    def n_sequences(self) -> int | None:
+        """1, or 2 for pairs; None where it is not known."""
+        rows: Sequence[Any] = self._encodings or self._origins
+        return 1 + max((i for i in rows[0].sequence_ids if i is not None), default=0) if rows else None
+
+    # --- where tokens came from ---
+
     def word_ids(self, batch_index: int = 0) -> list[int | None]:
         """For each token of one row the index of the word it came from; None for special tokens and padding.
 
         A word may have no token at all (one that is only white space), and cut-off words have none. In a pair, both
-        sides count from 0. Raises ValueError unless the call was made with lists of words and
-        `is_split_into_words=True`; IndexError for a row that is not there.
+        sides count from 0. Raises IndexError for a row that is not there. From a slow tokenizer raises ValueError unless
+        the call was made with lists of words and `is_split_into_words=True`.
         """
-        if not -len(self._words) <= batch_index < len(self._words):
-            raise IndexError(f"word_ids: there is no row {batch_index} in an encoding of {len(self._words)}")
-        words = self._words[batch_index]
+        words = self._row(batch_index, "word_ids").word_ids
         if words is None:
             raise ValueError("word_ids needs an encoding of lists of words, made with is_split_into_words=True")
-        return words
+        return list(words)
+
+    def words(self, batch_index: int = 0) -> list[int | None]:
+        """`word_ids` under its older name."""
+        return self.word_ids(batch_index)
+
+    def sequence_ids(self, batch_index: int = 0) -> list[int | None]:
+        """For each token of one row 0 or 1, the side of the pair it came from; None for special tokens and padding.
+
+        Raises IndexError for a row that is not there.
+        """
+        return list(self._row(batch_index, "sequence_ids").sequence_ids)
+
+    def tokens(self, batch_index: int = 0) -> list[str]:
+        """The tokens of one row as texts. Like all methods below, raises ValueError on a slow tokenizer's encoding."""
+        return list(self._encoding(batch_index, "tokens").tokens)
+
+    # Where the methods below take (row, position), the row may be left out: it is 0 then. Sequences are the sides of a pair.
+
+    def token_to_sequence(self, batch_or_token_index: int, token_index: int | None = None) -> int | None:
+        """The side of the pair that a token came from; None for a special token."""
+        encoding, token = self._at("token_to_sequence", batch_or_token_index, token_index)
+        return _optional(encoding.token_to_sequence(token))
+
+    def token_to_word(self, batch_or_token_index: int, token_index: int | None = None) -> int | None:
+        """The index of the word that a token came from; None for a special token."""
+        encoding, token = self._at("token_to_word", batch_or_token_index, token_index)
+        return _optional(encoding.token_to_word(token))
+
+    def token_to_chars(self, batch_or_token_index: int, token_index: int | None = None) -> "Span | None":
+        """Start and end of a token in the text it came from; None for a special token."""
+        encoding, token = self._at("token_to_chars", batch_or_token_index, token_index)
+        return _span(encoding.token_to_chars(token))
+
+    def word_to_tokens(
+        self, batch_or_word_index: int, word_index: int | None = None, sequence_index: int = 0
+    ) -> "Span | None":
+        """The first token of a word and the one after its last; None for a word that has none."""
+        encoding, word = self._at("word_to_tokens", batch_or_word_index, word_index)
+        return _span(encoding.word_to_tokens(word, sequence_index))
+
+    def word_to_chars(
+        self, batch_or_word_index: int, word_index: int | None = None, sequence_index: int = 0
+    ) -> "Span | None":
+        """Start and end of a word in its text."""
+        encoding, word = self._at("word_to_chars", batch_or_word_index, word_index)
+        return _span(encoding.word_to_chars(word, sequence_index))
+
+    def char_to_token(
+        self, batch_or_char_index: int, char_index: int | None = None, sequence_index: int = 0
+    ) -> int | None:
+        """The token in which a character of the text went; None where it went in none (white space)."""
+        encoding, char = self._at("char_to_token", batch_or_char_index, char_index)
+        return _optional(encoding.char_to_token(char, sequence_index))
+
+    def char_to_word(
+        self, batch_or_char_index: int, char_index: int | None = None, sequence_index: int = 0
+    ) -> int | None:
+        """The index of the word that a character of the text belongs to; None for white space."""
+        encoding, char = self._at("char_to_word", batch_or_char_index, char_index)
+        return _optional(encoding.char_to_word(char, sequence_index))
+
+    def _at(self, method: str, row: int, position: int | None) -> tuple[Any, int]:
+        if position is None:
+            row, position = 0, row
+        encoding = self._encoding(row, method)
+        length = len(encoding.ids)
+        if method.startswith("token_") and not -length <= position < length:
+            raise IndexError(f"{method}: there is no token {position} in a row of {length}")
+        return encoding, position + length if method.startswith("token_") and position < 0 else position
+
+    def _encoding(self, batch_index: int, what: str) -> Any:
+        if self._encodings is None:
+            raise ValueError(f"{what} needs an encoding of a fast tokenizer, RemBertTokenizerFast")
+        return self._row(batch_index, what)
+
+    def _row(self, batch_index: int, method: str) -> Any:
+        rows: Sequence[Any] = self._origins if self._encodings is None else self._encodings
+        if not -len(rows) <= batch_index < len(rows):
+            raise IndexError(f"{method}: there is no row {batch_index} in an encoding of {len(rows)}")
+        return rows[batch_index]
+
+    # --- lists to arrays ---
+
+    def convert_to_tensors(self, tensor_type: str | None = None, prepend_batch_axis: bool = False) -> "BatchEncoding":
+        """Turns every list into an array, in place: "np" for NumPy (int64), "pt" for PyTorch; None changes nothing.
+
+        `prepend_batch_axis` makes a batch of one of a single row. Raises ValueError for another type, or where rows differ
+        in length; ImportError where PyTorch is not installed.
+        """
+        if tensor_type is None:
+            return self
+        require_tensor_type(tensor_type)
+        arrays = {name: _array(name, [v] if prepend_batch_axis else v) for name, v in self.items()}
+        if tensor_type == "pt":
+            torch = import_torch()
+            arrays = {n: a if isinstance(a, torch.Tensor) else torch.from_numpy(a) for n, a in arrays.items()}
+        self.update(arrays)
+        return self
 
 
-def kept_lengths(first: int, second: int | None, excess: int, strategy: str) -> tuple[int, int | None]:
-    """How many tokens remain of each side of an input that is `excess` tokens too long. Tokens go from the end.
+class Span(NamedTuple):
+    """Counted from 0; `end` is the one after the last."""
 
-    "longest_first" takes them one at a time from the longer side, from the second where they are equally long:
-    8 and 14 tokens with 13 too many become 5 and 4. The other strategies cut one side only; where that would leave
-    nothing of it, they log an error and cut nothing, as Hugging Face's does.
-    """
-    if excess <= 0 or strategy == "do_not_truncate":
-        return first, second
-    if strategy == "longest_first" and second is not None:
-        for _ in range(min(excess, first + second)):
-            if first > second:
-                first -= 1
-            else:
-                second -= 1
-        return first, second
-    if strategy == "only_second":
-        if second is not None and second > excess:
-            return first, second - excess
-        if second is not None:
-            _log_too_short("second", second, excess)
-        return first, second
-    if first > excess:
-        return first - excess, second
-    _log_too_short("first", first, excess)
-    return first, second
+    start: int
+    end: int
 
 
-def _log_too_short(side: str, length: int, excess: int) -> None:
-    logger.error(
-        "not truncated: %d tokens are too many, but the %s sequence has only %d; raise max_length or use another "
-        "truncation strategy",
-        excess,
-        side,
-        length,
-    )
+def _span(pair: tuple[int, int] | None) -> Span | None:
+    return None if pair is None else Span(*pair)
 
 
-def collate(rows: list[Row], pad_token_id: int, width: int | None, return_tensors: str | None) -> BatchEncoding:
-    """The rows as one batch, those shorter than `width` padded on the right: pad id, token type 0, attention mask 0.
+def _optional(index: Any) -> int | None:
+    return None if index is None else int(index)
 
-    `width` None pads nothing. Raises ValueError where an array is asked for and the rows differ in length.
-    """
-    gaps = [0 if width is None else max(0, width - len(row.ids)) for row in rows]
-    padded = list(zip(rows, gaps, strict=True))
-    if return_tensors == "np":
-        encoding = BatchEncoding(_arrays(rows, {len(row.ids) + gap for row, gap in padded}, pad_token_id))
-    else:
-        encoding = BatchEncoding(
-            input_ids=[row.ids + [pad_token_id] * gap for row, gap in padded],
-            token_type_ids=[[0] * row.first + [1] * (len(row.ids) - row.first) + [0] * gap for row, gap in padded],
-            attention_mask=[[1] * len(row.ids) + [0] * gap for row, gap in padded],
+
+def require_tensor_type(tensor_type: Any) -> None:
+    """Raises ValueError for anything but None, "np" and "pt"."""
+    if tensor_type in (None, "np", "pt"):
+        return
+    if tensor_type in ("tf", "jax"):
+        maker = {"tf": "tf.constant", "jax": "jax.numpy.array"}[tensor_type]
+        raise ValueError(f"return_tensors={tensor_type!r} is not built in: take 'np' and give each array to {maker}")
+    raise ValueError(f"return_tensors must be None, 'np' or 'pt', got {tensor_type!r}")
+
+
+def import_torch() -> Any:
+    """PyTorch. Raises ImportError, saying who needs it, where it is not installed."""
+    try:
+        import torch
+    except ImportError as error:
+        raise ImportError(
+            "return_tensors='pt' needs PyTorch, which is not installed; 'np' gives NumPy arrays"
+        ) from error
+    return torch
+
+
+def _array(name: str, values: Any) -> Any:
+    """Integers, or rows of them, as int64. For rows of equal length ten times as quick as numpy.array."""
+    if hasattr(values, "shape"):
+        return values
+    if not isinstance(values, list | tuple) or not values or not isinstance(values[0], list | tuple):
+        return np.array(values, dtype=np.int64)
+    if any(row and isinstance(row[0], list | tuple) for row in values):  # offsets: pairs in rows
+        _require_equal_lengths(name, values)
+        return np.array(values, dtype=np.int64)
+    width = _require_equal_lengths(name, values)
+    flat = np.fromiter(chain.from_iterable(values), np.int64, len(values) * width)
+    return flat.reshape(len(values), width)
+
+
+def padded_array(rows: Sequence[Sequence[int]], width: int, fill: int, side: str) -> np.ndarray:
+    """The rows in one array of int64, each filled up on `side`: much quicker than to fill lists up and turn them into one."""
+    lengths = np.array([len(row) for row in rows])
+    positions = np.arange(width)
+    is_token = positions >= width - lengths[:, None] if side == "left" else positions < lengths[:, None]
+    array = np.full(is_token.shape, fill, np.int64)
+    array[is_token] = np.fromiter(chain.from_iterable(rows), np.int64, lengths.sum())
+    return array
+
+
+def _require_equal_lengths(name: str, rows: Sequence[Sequence[Any]]) -> int:
+    lengths = {len(row) for row in rows}
+    if len(lengths) > 1:
+        remedy = (
+            "do not ask for tensors"
+            if name == "overflowing_tokens"
+            else "pass padding=True, or a max_length with truncation=True and padding='max_length'"
         )
-    encoding._words = [None if row.words is None else row.words + [None] * gap for row, gap in padded]
-    return encoding
-
-
-def _arrays(rows: list[Row], widths: set[int], pad_token_id: int) -> dict[str, np.ndarray]:
-    """The same in arrays. Lists of lists turned into arrays would take longer than finding the ids."""
-    if len(widths) > 1:
         raise ValueError(
-            f"sequences of {min(widths)} to {max(widths)} tokens do not make one array: pass padding=True, or a "
-            "max_length with truncation=True and padding='max_length'"
+            f"{name}: sequences of {min(lengths)} to {max(lengths)} tokens do not make one array: {remedy}"
         )
-    positions = np.arange(*widths)
-    lengths = np.array([len(row.ids) for row in rows])
-    firsts = np.array([row.first for row in rows])
-    is_token = positions < lengths[:, None]
-    input_ids = np.full(is_token.shape, pad_token_id, np.int64)
-    input_ids[is_token] = np.fromiter(chain.from_iterable(row.ids for row in rows), np.int64, lengths.sum())
-    return {
-        "input_ids": input_ids,
-        "token_type_ids": (is_token & (positions >= firsts[:, None])).astype(np.int64),
-        "attention_mask": is_token.astype(np.int64),
-    }
+    return lengths.pop()

@@ -25,7 +25,8 @@ import sentencepiece
 
 from minirembert.files import atomic_file
 from minirembert.tokenization.candidates import candidate_pieces
-from minirembert.tokenization.tokenizer import VOCAB_FILE, RemBertTokenizer
+from minirembert.tokenization.folder import VOCAB_FILE
+from minirembert.tokenization.tokenizer import RemBertTokenizer
 
 PIECES = ("[PAD]", "[CLS]", "[UNK]", "[SEP]", "[MASK]")  # ids 0 to 4; transformers 5 takes 2 for the unknown token's
 
@@ -47,7 +48,7 @@ def train_tokenizer(
 
     The first pieces are [PAD]=0, [CLS]=1, [UNK]=2, [SEP]=3, [MASK]=4. `max_sentences` bounds the sample (memory and
     time grow with it), and `character_coverage` is the part of the text whose characters get a piece: the rarest of
-    the others will be [UNK]. `folder` gets sentencepiece.model and the two settings files of `save_pretrained`.
+    the others will be [UNK]. `folder` gets what `save_pretrained` writes.
 
     Raises FileNotFoundError for a file that is not there; ValueError, naming the file or the value, for a file that
     is empty or not UTF-8, a value out of range, and a `vocab_size` that is too small for the characters of the text

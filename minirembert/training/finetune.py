@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from minirembert.checkpoint import WEIGHTS_FILE, read_header
+from minirembert.checkpoint import read_tensors, weight_files
 from minirembert.config import RemBertConfig
 from minirembert.data.labelled import (
     NO_TAG,
@@ -221,7 +221,7 @@ def _with_fresh_head(
     model_class: type[RemBertPreTrainedModel], settings: FinetuneSettings, config: RemBertConfig
 ) -> RemBertPreTrainedModel:
     """The saved encoder under a new head, even where the folder has one: its labels are those of another file."""
-    where = {"backend": settings.backend, "dtype": training_dtype(settings.backend, settings.dtype)}
+    where: dict[str, Any] = {"backend": settings.backend, "dtype": training_dtype(settings.backend, settings.dtype)}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what is discarded and what is new is said by the caller, with sizes
         encoder = RemBertModel.from_pretrained(settings.model, config=config, seed=settings.seed, **where)
@@ -233,7 +233,7 @@ def _with_fresh_head(
 
 
 def _what_is_new(settings: FinetuneSettings, model: RemBertPreTrainedModel) -> list[str]:
-    entries = read_header(Path(settings.model) / WEIGHTS_FILE)
+    entries = read_tensors(Path(settings.model))
     lines = []
     for prefix, what in (("cls.predictions.", "the output head"), (CLASSIFIER, "the classifier of a fine-tuning")):
         count = sum(int(np.prod(entry.shape)) for name, entry in entries.items() if name.startswith(prefix))
@@ -251,7 +251,7 @@ def _what_is_new(settings: FinetuneSettings, model: RemBertPreTrainedModel) -> l
 
 def discarded_parameters(folder: Path) -> int:
     """How many parameters of a saved model belong to a head: that of pre-training, or of an earlier fine-tuning."""
-    entries = read_header(folder / WEIGHTS_FILE)
+    entries = read_tensors(folder)
     heads = ("cls.predictions.", CLASSIFIER)
     return sum(int(np.prod(entry.shape)) for name, entry in entries.items() if name.startswith(heads))
 
@@ -346,13 +346,11 @@ def _identity(settings: FinetuneSettings) -> Mapping[str, Any]:
     identity = asdict(settings)
     for name in ("out", "checkpoint_every", "evaluate", "model", "train"):
         del identity[name]
-    for name, path in (("train_content", Path(settings.train)), ("model_content", Path(settings.model) / WEIGHTS_FILE)):
-        identity[name] = _content(path)
+    identity["train_content"] = _content(Path(settings.train)) if Path(settings.train).is_file() else None
+    identity["model_content"] = " ".join(map(_content, weight_files(Path(settings.model))))
     return {"task": "finetune", **identity}
 
 
-def _content(path: Path) -> str | None:
-    if not path.is_file():
-        return None
+def _content(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -125,7 +125,7 @@ class RunFolder:
 def _load_all(file: Path, like: Mapping[str, Array]) -> dict[str, Array]:
     """An array from `file` for each of `like`, in its dtype. Raises ValueError for one that is missing."""
     dtype = next(iter(like.values())).dtype
-    found, _ = load_weights(file, {name: array.shape for name, array in like.items()}, dtype)
+    found = load_weights(file, {name: array.shape for name, array in like.items()}, dtype).found
     missing = [name for name in like if name not in found]
     if missing:
         raise ValueError(f"{file} lacks {missing[0]}: delete {file.parent} to start over")

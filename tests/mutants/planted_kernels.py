@@ -32,7 +32,8 @@ KERNELS = Path(_launch.__file__).parent
 # The properties that most mutants are caught by, for saying which one to try first.
 VALUE, GRADIENTS, TILES = "the value is right", "the gradients are right", "the blocks do not matter"
 SHARED, SLICES = "nothing is changed or shared", "arrays may be slices of wider ones"
-SKIPPED = "tiles that are hidden may be skipped"
+PIECES = "rows may be taken in pieces and together"
+SKIPPED, MANY = "tiles that are hidden may be skipped", "several tiles heads and sequences"
 
 
 class KernelMutant(NamedTuple):
@@ -94,13 +95,18 @@ KERNEL_MUTANTS = [
         ("a store without the mask of the columns", "mask=inside)", "mask=row < rows)"),
         ("a store without the mask of the rows", "mask=inside)", "mask=column < width)"),
         ("the sum over the rows", "tl.sum(y, axis=1, keep_dims=True)", "tl.sum(y, axis=0, keep_dims=True)"),
-        ("a row too far down", "tl.program_id(0).to(tl.int64) * ROWS", "tl.program_id(0).to(tl.int64)"),
-        ("the last row left out", "row < rows", "row < rows - 1"),
         (
             "exponentials in float32",
             "tl.exp(x - tl.where(empty, 0, m))",
             "tl.exp((x - tl.where(empty, 0, m)).to(tl.float32)).to(ACC)",
         ),
+    ),
+    *kernel_mutants(
+        "softmax",
+        "softmax.softmax_kernel",
+        PIECES,
+        ("a row too far down", "tl.program_id(0).to(tl.int64) * ROWS", "tl.program_id(0).to(tl.int64)"),
+        ("the last row left out", "row < rows", "row < rows - 1"),
     ),
     *kernel_mutants(
         "softmax",
@@ -132,7 +138,7 @@ KERNEL_MUTANTS = [
     *kernel_mutants(
         "softmax",
         "softmax.split_softmax_statistics_kernel",
-        TILES,
+        PIECES,
         ("lanes beyond the row loaded as 0", 'other=-float("inf")', "other=0"),
         ("splits that overlap by a column", "split * BLOCK", "split * (BLOCK - 1)"),
         ("sums of one row stored in the next", "total_ptr + row * splits + split", "total_ptr + row + split"),
@@ -146,7 +152,7 @@ KERNEL_MUTANTS = [
     *kernel_mutants(
         "softmax",
         "softmax.split_softmax_kernel",
-        TILES,
+        PIECES,
         ("sums of splits not rescaled", "totals * tl.exp(ms - m)", "totals"),
         (
             "its own split's sum",
@@ -179,7 +185,7 @@ KERNEL_MUTANTS = [
     *kernel_mutants(
         "softmax",
         "softmax.split_softmax_backward_kernel",
-        TILES,
+        PIECES,
         (
             "each split its own gain",
             "gain_ptr + row * splits + other, mask=other < splits",
@@ -190,18 +196,18 @@ KERNEL_MUTANTS = [
     *kernel_mutants(
         "softmax",
         "softmax.softmax",
-        VALUE,
-        (
-            "a grid without the last tile",
-            'softmax_kernel[(triton.cdiv(rows, tile["ROWS"]),)]',
-            'softmax_kernel[(max(1, rows // tile["ROWS"]),)]',
-        ),
+        SLICES,
         ("rows as far apart as they are wide", "y, rows, width, rows_x.stride(0)", "y, rows, width, width"),
     ),
     *kernel_mutants(
         "softmax",
         "softmax.softmax",
-        TILES,
+        PIECES,
+        (
+            "a grid without the last tile",
+            'softmax_kernel[(triton.cdiv(rows, tile["ROWS"]),)]',
+            'softmax_kernel[(max(1, rows // tile["ROWS"]),)]',
+        ),
         ("no split for what is left", 'triton.cdiv(width, split["BLOCK"])', 'max(1, width // split["BLOCK"])'),
     ),
     *kernel_mutants(
@@ -262,18 +268,18 @@ KERNEL_MUTANTS = [
         ("dx without rstd", "dx *= rstd", "dx *= 1"),
         ("dweight without xhat", "dweight += dy * xhat", "dweight += dy"),
         ("dbias after the weight", "dbias += dy", "dbias += dy * weight"),
+        ("dbias stored over dweight", "tl.store(part + width,", "tl.store(part,"),
+    ),
+    *kernel_mutants(
+        "layer_norm",
+        "layernorm.layer_norm_backward_kernel",
+        PIECES,
         (
             "the first tile of rows alone",
             "tl.program_id(0) * ROWS, rows,",
             "tl.program_id(0) * ROWS, tl.program_id(0) * ROWS + ROWS,",
         ),
         ("sums of the last tile alone", "dweight += dy * xhat", "dweight = dy * xhat"),
-        ("dbias stored over dweight", "tl.store(part + width,", "tl.store(part,"),
-    ),
-    *kernel_mutants(
-        "layer_norm",
-        "layernorm.layer_norm_backward_kernel",
-        TILES,
         ("rows dealt out twice", "tl.num_programs(0) * ROWS", "ROWS"),
         ("partial sums in each other's place", "tl.program_id(0) * 2 * width", "tl.program_id(0) * width"),
         ("along xhat read where the mean is", "along_ptr + rows + row", "along_ptr + row"),
@@ -282,7 +288,7 @@ KERNEL_MUTANTS = [
     *kernel_mutants(
         "layer_norm",
         "layernorm.layer_norm_along_kernel",
-        TILES,
+        PIECES,
         ("the last block's part alone", "along_mean += dx", "along_mean = dx"),
         ("the last block left out", "range(0, width, BLOCK)", "range(0, width // BLOCK * BLOCK, BLOCK)"),
         ("the mean over a block", "tl.sum(along_xhat, axis=0) / width", "tl.sum(along_xhat, axis=0) / BLOCK"),
@@ -341,7 +347,7 @@ KERNEL_MUTANTS = [
     *kernel_mutants(
         "layer_norm",
         "_column_sums.column_sums_kernel",
-        TILES,
+        PIECES,
         ("the first tile of parts alone", "range(0, parts, ROWS)", "range(0, ROWS, ROWS)"),
         ("parts of both sums mixed", "(part * sums + which) * width", "(part + which) * width"),
     ),
@@ -505,6 +511,11 @@ KERNEL_MUTANTS = [
         "dropout._times_mask",
         VALUE,
         ("x read as it lies in memory", "x.contiguous()", "x"),
+    ),
+    *kernel_mutants(
+        "dropout",
+        "dropout._times_mask",
+        "another seed another",
         ("the upper half of the seed lost", "seed & SEED_BITS", "seed & 0xFFFFFFFF"),
     ),
     *kernel_mutants(
@@ -518,32 +529,37 @@ KERNEL_MUTANTS = [
             "total = tl.sum(p * keep(seed, draws, query[:, None], 0, T, DROP_PROB, FACTOR, FOURS, BLOCK_K), axis=1)",
         ),
         ("not divided by the row sum", "y / total[:, None]", "y"),
+    ),
+    *kernel_mutants(
+        "attention",
+        "attention.attention_kernel",
+        "heads do not talk",
+        ("the first head's bias for all", "b * bias_batch + head * bias_head", "b * bias_batch"),
+    ),
+    *kernel_mutants(
+        "attention",
+        "attention.attention_kernel",
+        MANY,
         (
             "heads as far apart as they are padded",
             "k_ptr += batch * k_batch + head * D",
             "k_ptr += batch * k_batch + head * HEAD",
         ),
         ("the first head's values for all", "v_ptr += batch * v_batch + head * D", "v_ptr += batch * v_batch"),
-        ("the first head's bias for all", "b * bias_batch + head * bias_head", "b * bias_batch"),
-    ),
-    *kernel_mutants(
-        "attention",
-        "attention.attention_kernel",
-        TILES,
         ("the average not rescaled", "y * shrink[:, None], PRECISION", "y, PRECISION"),
         ("the sum not rescaled", "total * shrink + tl.sum", "total + tl.sum"),
         ("the maximum never updated", "m = new_m\n", "m = m\n"),
-        (
-            "the maximum of the last block alone",
-            "new_m = tl.maximum(m, tl.max(s, axis=1))",
-            "new_m = tl.max(s, axis=1)",
-        ),
         ("dropout numbered afresh in every tile", "query[:, None], first_key, T", "query[:, None], 0, T"),
     ),
     *kernel_mutants(
         "attention",
         "attention.attention_kernel",
         SKIPPED,
+        (
+            "the maximum of the last block alone",
+            "new_m = tl.maximum(m, tl.max(s, axis=1))",
+            "new_m = tl.max(s, axis=1)",
+        ),
         ("the first block of keys left out", "whole if EDGE else 0", "whole if EDGE else BLOCK_K"),
         ("a last block of one key left out", "end if EDGE else whole", "end - 1 if EDGE else whole"),
     ),
@@ -595,13 +611,11 @@ KERNEL_MUTANTS = [
         ("log2 e forgotten", "(D**-0.5 * LOG2E)", "(D**-0.5)"),
         ("scaled by d where there is a bias", "s = s * D**-0.5", "s = s / D"),
         ("the sign of the bias", "s + tl.maximum(bias.to(ACC), LOWEST)", "s - tl.maximum(bias.to(ACC), LOWEST)"),
-        ("a boolean mask says who is hidden", "tl.where(bias, s, LOWEST)", "tl.where(bias, LOWEST, s)"),
         (
             "the strides of the bias swapped",
             "query.to(tl.int64) * bias_query + key.to(tl.int64) * bias_key",
             "query.to(tl.int64) * bias_key + key.to(tl.int64) * bias_query",
         ),
-        ("lengths one too long", "key < length", "key <= length"),
         (
             "padded keys share a row that sees nothing",
             'tl.where(key < T, tl.where(visible, s, LOWEST), -float("inf"))',
@@ -612,6 +626,7 @@ KERNEL_MUTANTS = [
         "attention",
         "_attention_tiles.scores",
         "however a mask is said",
+        ("a boolean mask says who is hidden", "tl.where(bias, s, LOWEST)", "tl.where(bias, LOWEST, s)"),
         ("-inf kept in the bias", "tl.maximum(bias.to(ACC), LOWEST)", "bias.to(ACC)"),
     ),
     *kernel_mutants(
@@ -624,6 +639,7 @@ KERNEL_MUTANTS = [
         "attention",
         "_attention_tiles.scores",
         SKIPPED,
+        ("lengths one too long", "key < length", "key <= length"),
         ("a query does not see itself", "key <= query", "key < query"),
         ("causal from the top left", "query + (T - S)", "query"),
     ),
@@ -661,7 +677,7 @@ KERNEL_MUTANTS = [
     *kernel_mutants(
         "attention",
         "_attention_tiles.load_rows",
-        VALUE,
+        MANY,
         (
             "the next head's features read along",
             "mask=(row[:, None] < rows) & (feature < D), other",
@@ -671,46 +687,51 @@ KERNEL_MUTANTS = [
     *kernel_mutants(
         "attention",
         "_attention_tiles.store_rows",
-        VALUE,
+        MANY,
         ("written over the next head", "(row[:, None] < rows) & (feature < D)", "row[:, None] < rows"),
         ("written over the next sequence", "(row[:, None] < rows) & (feature < D)", "feature < D"),
     ),
     *kernel_mutants(
         "attention",
         "_attention_tiles.my_sequence",
-        GRADIENTS,
+        MANY,
         ("statistics of one head over another's", "(b * heads + head) * S", "(b + head) * S"),
     ),
     *kernel_mutants(
         "attention",
         "_attention_tiles.my_length",
-        VALUE,
+        SKIPPED,
         ("the first sequence's length for all", "key_lengths_ptr + b", "key_lengths_ptr"),
     ),
     *kernel_mutants(
         "attention",
         "_attention_tiles.my_draws",
-        VALUE,
+        MANY,
         ("all sequences draw the same", "(b * heads + head) * S * T", "head * S * T"),
     ),
     *kernel_mutants(
         "attention",
         "random.keep_each",
-        VALUE,
+        MANY,
         ("an element's number for its counter", "element >> 2", "element"),
     ),
     *kernel_mutants(
         "attention",
         "attention._problem",
-        VALUE,
+        MANY,
         ("four keys to a counter in rows of any length", "T % 4 == 0 and cu_seqlens is None", "cu_seqlens is None"),
     ),
     *kernel_mutants(
         "attention",
         "attention.attention_backward",
-        GRADIENTS,
+        SKIPPED,
         ("forgets that it was causal", "s.causal", "False"),
         ("forgets the lengths", "s.key_lengths", "None"),
+    ),
+    *kernel_mutants(
+        "attention",
+        "attention.attention_backward",
+        MANY,
         ("another dropout mask", "s.seed", "s.seed + 1"),
     ),
     *kernel_mutants(
@@ -722,13 +743,13 @@ KERNEL_MUTANTS = [
     *kernel_mutants(
         "attention",
         "attention_backward.attention_delta_kernel",
-        TILES,
+        MANY,
         ("delta from dy alone", "tl.sum(dy * y, axis=1)", "tl.sum(dy, axis=1)"),
     ),
     *kernel_mutants(
         "attention",
         "attention_backward.attention_backward_keys_kernel",
-        TILES,
+        MANY,
         ("no delta", "p * (dp - delta[None, :])", "p * dp"),
         ("dk not scaled", "dk * D**-0.5", "dk"),
         ("dv without the dropout mask", "kept = p * factor", "kept = p"),
@@ -742,7 +763,7 @@ KERNEL_MUTANTS = [
     *kernel_mutants(
         "attention",
         "attention_backward.attention_backward_queries_kernel",
-        TILES,
+        MANY,
         ("dP without the dropout mask", "dp = dp * keep(", "dp = dp + 0 * keep("),
         ("delta added", "dp - delta[:, None]", "dp + delta[:, None]"),
         ("the sum started anew in every block", "k, dq, PRECISION", "k, dq * 0, PRECISION"),
@@ -759,7 +780,7 @@ KERNEL_MUTANTS = [
     *kernel_mutants(
         "attention_packed",
         "_attention_tiles.my_sequence",
-        VALUE,
+        MANY,
         (
             "one token too many in each sequence",
             "cu_seqlens_ptr + b + 1) - start",
@@ -769,19 +790,19 @@ KERNEL_MUTANTS = [
     *kernel_mutants(
         "attention_packed",
         "_attention_tiles.my_sequence",
-        GRADIENTS,
+        MANY,
         ("statistics counted from the start of the sequence", "* tokens + start", "* tokens"),
     ),
     *kernel_mutants(
         "attention_packed",
         "_attention_tiles.my_draws",
-        VALUE,
+        MANY,
         ("dropout numbered afresh in each sequence", "tl.load(firsts_ptr + b) + head", "head"),
     ),
     *kernel_mutants(
         "attention_packed",
         "attention._problem",
-        VALUE,
+        MANY,
         ("numbers counted as if there were one head", "num_heads * (np.cumsum", "1 * (np.cumsum"),
     ),
     *kernel_mutants(
@@ -793,7 +814,7 @@ KERNEL_MUTANTS = [
     *kernel_mutants(
         "attention_probabilities",
         "attention.attention_probabilities_kernel",
-        VALUE,
+        MANY,
         ("rows as far apart as there are queries", "(row0 + query[:, None]) * T", "(row0 + query[:, None]) * S"),
         ("before dropout", "p = p * keep(", "p = p + 0 * keep("),
     ),

@@ -1,0 +1,117 @@
+"""A tokenizer's folder: the JSON files beside its model, as transformers 4.34 writes them and as versions before and after.
+
+tokenizer_config.json     the constructor's arguments, and every added token with its id and flags
+special_tokens_map.json   the special tokens by name; read only where the first file has no added tokens
+added_tokens.json         every added token with its id; read only there, too
+tokenizer.json            the whole fast tokenizer; a slow one takes added tokens from it if nobody else names any
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from minirembert.files import read_json, write_text_atomically
+from minirembert.tokenization.added_tokens import AddedToken
+from minirembert.tokenization.special_tokens import ADDITIONAL, SPECIAL_TOKEN_NAMES
+
+VOCAB_FILE = "sentencepiece.model"
+TOKENIZER_FILE = "tokenizer.json"
+CONFIG_FILE = "tokenizer_config.json"
+SPECIAL_TOKENS_FILE = "special_tokens_map.json"
+ADDED_TOKENS_FILE = "added_tokens.json"
+
+
+def named(folder: Path, prefix: str | None, name: str) -> Path:
+    """The path of a file, with the prefix that its writer asked for."""
+    return folder / (f"{prefix}-{name}" if prefix else name)
+
+
+def write_json(path: Path, values: Mapping[Any, Any]) -> str:
+    """Writes an object, sorted by its keys, and returns the path."""
+    write_text_atomically(path, json.dumps(values, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+    return str(path)
+
+
+def write_settings(
+    folder: Path,
+    prefix: str | None,
+    settings: Mapping[str, Any],
+    special: Mapping[str, Any],
+    added: Mapping[int, AddedToken],
+) -> tuple[str, str]:
+    """Writes tokenizer_config.json and special_tokens_map.json and returns their paths."""
+    decoder = {index: {"content": token.content, **token.flags} for index, token in added.items()}
+    config = {**settings, **special, "added_tokens_decoder": decoder}
+    config.setdefault(ADDITIONAL, [])
+    return (
+        write_json(named(folder, prefix, CONFIG_FILE), config),
+        write_json(named(folder, prefix, SPECIAL_TOKENS_FILE), special),
+    )
+
+
+def read_settings(folder: Path, known: Iterable[str]) -> dict[str, Any]:
+    """The arguments in `known` that the folder's files hold, `added_tokens_decoder` always among them.
+
+    Raises ValueError, naming the file, for what is no JSON object, or does not hold tokens where they belong.
+    """
+    config = _read(folder / CONFIG_FILE)
+    if "added_tokens_decoder" in config:
+        added = _tokens(config["added_tokens_decoder"], folder / CONFIG_FILE)
+    else:  # written before transformers 4.34, or after 4: the other files have the last word
+        config |= _read(folder / SPECIAL_TOKENS_FILE)
+        added = _tokens_of_other_files(folder, {_text(config.get(name)) for name in SPECIAL_TOKEN_NAMES})
+    settings = {name: value for name, value in config.items() if name in set(known)}
+    for name in settings.keys() & set(SPECIAL_TOKEN_NAMES):
+        settings[name] = _token(folder, name, settings[name])
+    if ADDITIONAL in settings:
+        tokens = settings[ADDITIONAL] or []
+        if not isinstance(tokens, list):
+            raise ValueError(f"{folder}: {ADDITIONAL} must be a list of tokens, found {tokens!r}"[:200])
+        settings[ADDITIONAL] = [_token(folder, ADDITIONAL, token) for token in tokens]
+    return {**settings, "added_tokens_decoder": added}
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """The object in a settings file; nothing where there is no such file."""
+    return read_json(path) if path.exists() else {}
+
+
+def _tokens(values: Any, path: Path) -> dict[int, AddedToken]:
+    try:
+        return {int(index): AddedToken.of(token) for index, token in values.items()}
+    except (AttributeError, TypeError, ValueError) as error:
+        raise ValueError(f"{path}: added_tokens_decoder must map ids to tokens: {error}") from None
+
+
+def _tokens_of_other_files(folder: Path, special: set[Any]) -> dict[int, AddedToken]:
+    """From added_tokens.json, where tokens have no flags: Hugging Face takes the white space around those without a name."""
+    path = folder / ADDED_TOKENS_FILE
+    if path.exists():
+        flags = {text: {"normalized": False, "special": True} for text in special}
+        strip = {"lstrip": True, "rstrip": True}
+        ids = _read(path)
+        if not all(isinstance(index, int) for index in ids.values()):
+            raise ValueError(f"{path} must map tokens to ids, found {ids!r}"[:200])
+        return {index: AddedToken(text, **flags.get(text, strip)) for text, index in ids.items()}
+    if (folder / TOKENIZER_FILE).exists():
+        tokens = _read(folder / TOKENIZER_FILE).get("added_tokens", [])
+        try:
+            return {int(token["id"]): AddedToken.of(token) for token in tokens}
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{folder / TOKENIZER_FILE}: added_tokens must be tokens with ids: {error}") from None
+    return {}
+
+
+def _token(folder: Path, name: str, value: Any) -> Any:
+    """A text or None as it is, an object as a token with flags."""
+    if value is None or isinstance(value, str):
+        return value
+    try:
+        return AddedToken.of(value)
+    except TypeError as error:
+        raise ValueError(f"{folder}: {name}: {error}"[:200]) from None
+
+
+def _text(token: Any) -> Any:
+    return token.get("content") if isinstance(token, dict) else token

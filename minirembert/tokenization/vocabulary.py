@@ -1,0 +1,117 @@
+"""Tokens, ids and text: how a tokenizer translates from ids back to text, whatever it does on the way there."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, overload
+
+import numpy as np
+
+from minirembert.tokenization.special_tokens import SpecialTokens
+
+# English only, and only on the way back: "it 's , he said ." reads "it's, he said."
+CLEAN_UPS = (" .", " ?", " !", " ,", " ' ", " n't", " 'm", " 's", " 've", " 're")
+
+
+class Vocabulary(SpecialTokens):
+    """Adds the conversions to the special tokens. A subclass gives `convert_tokens_to_string`, too."""
+
+    clean_up_tokenization_spaces: bool
+
+    def convert_tokens_to_string(self, tokens: Sequence[str]) -> str:
+        """The tokens as text."""
+        raise NotImplementedError
+
+    def get_vocab(self) -> dict[str, int]:
+        """Every token with its id, those that were added included."""
+        model = {self._token_of(i): i for i in range(self.vocab_size)}
+        return model | self.added_tokens_encoder
+
+    @overload
+    def convert_tokens_to_ids(self, tokens: str) -> int: ...
+    @overload
+    def convert_tokens_to_ids(self, tokens: list[str] | tuple[str, ...]) -> list[int]: ...
+    def convert_tokens_to_ids(self, tokens: str | list[str] | tuple[str, ...]) -> int | list[int]:
+        """The id of one token, or of several; the unknown token's for what is no token."""
+        return self._id_of(tokens) if isinstance(tokens, str) else list(map(self._id_of, tokens))
+
+    @overload
+    def convert_ids_to_tokens(self, ids: int, skip_special_tokens: bool = False) -> str: ...
+    @overload
+    def convert_ids_to_tokens(self, ids: Iterable[int], skip_special_tokens: bool = False) -> list[str]: ...
+    def convert_ids_to_tokens(self, ids: int | Iterable[int], skip_special_tokens: bool = False) -> str | list[str]:
+        """The token of one id (special or not), or the tokens of several. Raises IndexError for an id there is not."""
+        if isinstance(ids, int | np.integer):
+            return self._token_of(int(ids))
+        skipped = set(self.all_special_ids) if skip_special_tokens else set()
+        return [self._token_of(i) for i in map(int, ids) if i not in skipped]
+
+    def decode(
+        self,
+        token_ids: Any,
+        skip_special_tokens: bool = False,
+        clean_up_tokenization_spaces: bool | None = None,
+        spaces_between_special_tokens: bool = True,
+    ) -> str:
+        """The ids (a list, an array, a tensor or one id) as text.
+
+        `clean_up_tokenization_spaces` (None: the tokenizer's own setting) drops the spaces before English punctuation.
+        `spaces_between_special_tokens` puts a space around tokens that were added to the model's own. Raises IndexError
+        for an id there is not.
+        """
+        ids = token_ids.tolist() if hasattr(token_ids, "tolist") else token_ids
+        text = self._text_of(ids, skip_special_tokens, spaces_between_special_tokens)
+        clean = self.clean_up_tokenization_spaces
+        if clean_up_tokenization_spaces is not None:
+            clean = clean_up_tokenization_spaces
+        return self.clean_up_tokenization(text) if clean else text
+
+    def batch_decode(
+        self,
+        sequences: Any,
+        skip_special_tokens: bool = False,
+        clean_up_tokenization_spaces: bool | None = None,
+        spaces_between_special_tokens: bool = True,
+    ) -> list[str]:
+        """`decode` for each sequence."""
+        options = (skip_special_tokens, clean_up_tokenization_spaces, spaces_between_special_tokens)
+        return [self.decode(ids, *options) for ids in sequences]
+
+    @staticmethod
+    def clean_up_tokenization(out_string: str) -> str:
+        """Drops the spaces that English does not have before punctuation and short forms."""
+        for untidy in CLEAN_UPS:
+            out_string = out_string.replace(untidy, untidy.strip())
+        return out_string
+
+    def _text_of(self, ids: int | Iterable[int], skip_special_tokens: bool, spaces: bool) -> str:
+        # A single id gives a single token, whose letters are decoded: 4 reads "[MASK]" where [4] reads "". As in 4.34.
+        tokens = self.convert_ids_to_tokens(ids, skip_special_tokens)
+        special = set(self.all_special_tokens)
+        outside = {token for token, index in self._added_ids.items() if token not in special}
+        outside |= {token for token in self.additional_special_tokens if self._id_of(token) >= self.vocab_size}
+        if outside.isdisjoint(tokens):
+            return self.convert_tokens_to_string(list(tokens))
+        texts: list[str] = []
+        stretch: list[str] = []
+        for token in tokens:
+            if token not in outside:
+                stretch.append(token)
+                continue
+            if stretch and (text := self.convert_tokens_to_string(stretch)):
+                texts.append(text)
+            texts.append(token)
+            stretch = []
+        if stretch:
+            texts.append(self.convert_tokens_to_string(stretch))
+        return (" " if spaces else "").join(texts)
+
+
+def sentencepiece_processor(model: bytes, name: str) -> Any:
+    """SentencePiece's processor of the bytes of a .model file. Raises ValueError, naming `name`, for other bytes."""
+    import sentencepiece
+
+    processor = sentencepiece.SentencePieceProcessor()
+    try:
+        processor.LoadFromSerializedProto(model)
+    except RuntimeError as error:
+        raise ValueError(f"{name} is not a SentencePiece model: {error}") from error
+    return processor

@@ -1,0 +1,162 @@
+"""Turning one weight format into another: what arrives, what goes with it, and what is left when it fails."""
+
+import itertools
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from models import TASKS, make_model
+from test_bad_input import refused
+
+from minirembert import RemBertForMaskedLM
+from minirembert.checkpoint import read_tensors, weight_files
+from minirembert.checkpoint.convert import convert
+from minirembert.checkpoint.tensors import FLOATS, from_bfloat16, to_bfloat16
+from minirembert.cli import main
+from minirembert.training.finetune import discarded_parameters
+
+FORMATS = ("safetensors", "pytorch", "h5")
+
+
+@pytest.fixture
+def saved(tmp_path):
+    make_model(TASKS["masked lm"], "one head", dtype="float32").save_pretrained(tmp_path / "model")
+    return tmp_path / "model"
+
+
+def numbers(folder: Path) -> dict[str, np.ndarray]:
+    return {name: tensor.read() for name, tensor in read_tensors(folder).items()}
+
+
+@pytest.mark.parametrize(("first", "second"), [*itertools.product(FORMATS, FORMATS)])
+def test_any_format_into_any_other(first, second, saved, tmp_path):
+    convert(saved, tmp_path / "a", first)
+    convert(tmp_path / "a", tmp_path / "b", second)
+    before, after = numbers(saved), numbers(tmp_path / "b")
+    assert before.keys() == after.keys()
+    assert all(np.array_equal(before[n], after[n]) and before[n].dtype == after[n].dtype for n in before)
+    model = RemBertForMaskedLM.from_pretrained(tmp_path / "b")
+    assert all(np.array_equal(model.parameters[name], array) for name, array in before.items())
+    assert discarded_parameters(tmp_path / "b") == discarded_parameters(saved) > 0
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_into_another_dtype(format, dtype, saved, tmp_path):
+    """Rounded once; config.json says so; float32 models load from it."""
+    if format == "h5" and dtype == "bfloat16":
+        with refused(ValueError, "tf_model.h5 holds no BF16", "choose another dtype"):
+            convert(saved, tmp_path / "a", format, dtype=dtype)
+        assert not (tmp_path / "a").exists()
+        return
+    convert(saved, tmp_path / "a", format, dtype=dtype)
+    stored = read_tensors(tmp_path / "a")
+    assert {tensor.dtype for tensor in stored.values()} == {FLOATS[dtype]}
+    for name, array in numbers(saved).items():
+        rounded = from_bfloat16(to_bfloat16(array, name)) if dtype == "bfloat16" else array.astype(dtype)
+        assert np.array_equal(stored[name].read(), rounded), name
+    assert json.loads((tmp_path / "a" / "config.json").read_text())["dtype"] == dtype
+    RemBertForMaskedLM.from_pretrained(tmp_path / "a")
+
+
+def test_what_goes_along(saved, tmp_path):
+    """The configuration and the tokenizer, byte for byte; not the old weights, nor whatever else is there."""
+    for name in ("sentencepiece.model", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"):
+        (saved / name).write_bytes(name.encode() + b"\r\n\x00")
+    (saved / "optimizer.bin").write_text("mine")
+    (tmp_path / "empty").mkdir()
+    convert(saved, tmp_path / "empty", "pytorch")
+    names = {path.name for path in (tmp_path / "empty").iterdir()}
+    assert names == {path.name for path in saved.iterdir()} - {"model.safetensors", "optimizer.bin"} | {
+        "pytorch_model.bin"
+    }
+    assert all((tmp_path / "empty" / n).read_bytes() == (saved / n).read_bytes() for n in names - {"pytorch_model.bin"})
+
+
+def test_names_and_buffers_of_old_files_are_not_passed_on(saved, tmp_path):
+    import torch
+
+    tensors = {name: torch.tensor(array) for name, array in numbers(saved).items()}
+    weight = tensors.pop("rembert.embeddings.LayerNorm.weight")
+    old = {
+        **tensors,
+        "rembert.embeddings.LayerNorm.gamma": weight,
+        "rembert.embeddings.position_ids": torch.arange(19)[None],
+    }
+    old["counter"] = torch.tensor(5)
+    (tmp_path / "old").mkdir()
+    torch.save(old, tmp_path / "old" / "pytorch_model.bin")
+    convert(tmp_path / "old", tmp_path / "new", "safetensors", dtype="float16")
+    after = read_tensors(tmp_path / "new")
+    assert after.keys() == tensors.keys() | {"rembert.embeddings.LayerNorm.weight", "counter"}
+    assert after["counter"].dtype == "I64" and after["counter"].read() == 5
+    with refused(ValueError, "counter is no tensor of RemBERT"):
+        convert(tmp_path / "old", tmp_path / "h5", "h5")
+
+
+@pytest.mark.parametrize("standing", ["a file", "a folder with a file", "the source"])
+def test_a_target_that_is_taken(standing, saved, tmp_path):
+    target = saved if standing == "the source" else tmp_path / "target"
+    if standing == "a file":
+        target.write_text("here first")
+    elif standing == "a folder with a file":
+        target.mkdir()
+        (target / "notes").write_text("here first")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    with refused(FileExistsError, f"{target} exists already and is not an empty folder"):
+        convert(saved, target, "pytorch")
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_a_source_that_is_damaged_leaves_nothing(saved, tmp_path):
+    path = saved / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-1])
+    (tmp_path / "empty").mkdir()
+    for target in ("new", "empty"):
+        with refused(ValueError, str(path), "damaged or cut short"):
+            convert(saved, tmp_path / target, "pytorch")
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["config.json", "empty", "model", "model.safetensors"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "kind", "message"),
+    [
+        ({"format": "onnx"}, ValueError, "format must be one of safetensors, pytorch, h5, got 'onnx'"),
+        ({"dtype": "int8"}, ValueError, "dtype must be one of float16, bfloat16, float32, float64, got 'int8'"),
+        ({"max_shard_size": "some"}, ValueError, "max_shard_size must be a size like 500MB"),
+        ({"format": "h5", "max_shard_size": "1GB"}, ValueError, "tf_model.h5 is written as one file"),
+        ({"source": "nowhere"}, FileNotFoundError, "nowhere is not a folder"),
+    ],
+)
+def test_settings_that_make_no_sense(settings, kind, message, saved, tmp_path):
+    settings = {"source": saved, "format": "pytorch"} | settings
+    with refused(kind, message):
+        convert(target=tmp_path / "new", **settings)
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_source_without_weights(tmp_path):
+    (tmp_path / "empty").mkdir()
+    with refused(FileNotFoundError, str(tmp_path / "empty"), "model.safetensors", "pytorch_model.bin", "tf_model.h5"):
+        convert(tmp_path / "empty", tmp_path / "new", "pytorch")
+
+
+def test_the_command(saved, tmp_path, capsys):
+    new = tmp_path / "new"
+    command = ["convert", str(saved), str(new), "--format", "pytorch", "--dtype", "float64", "--max-shard-size", "1KB"]
+    assert main(command) == 0
+    assert capsys.readouterr().out == f"the model of {saved} is in {new}, as pytorch\n"
+    assert len(weight_files(new)) > 3
+    assert {tensor.dtype for tensor in read_tensors(new).values()} == {"F64"}
+    assert main(command) == 1
+    assert capsys.readouterr().err == f"minirembert convert: {new} exists already and is not an empty folder\n"
+
+
+def test_a_tensor_that_tensorflow_has_no_place_for(saved, tmp_path):
+    from minirembert.checkpoint import save_weights
+
+    arrays = numbers(saved) | {"rembert.encoder.layer.0.output.LayerNorm.scale": np.ones(5, np.float32)}
+    save_weights(arrays, tmp_path / "more" / "model.safetensors")
+    with refused(ValueError, "rembert.encoder.layer.0.output.LayerNorm.scale is no tensor of RemBERT"):
+        convert(tmp_path / "more", tmp_path / "h5", "h5")
