@@ -133,6 +133,14 @@ def test_a_megabyte(rembert):
     assert fast(text).input_ids == slow(text).input_ids
 
 
+@pytest.mark.parametrize("character", [" ", "▁", "\t", "\u0301", "\u064b", "☃"])
+def test_a_long_run_of_one_character(rembert, character):
+    """A pattern that looked at a run from each of its places would take minutes."""
+    slow, fast = rembert
+    for text in (character * 100_000, f"{character * 100_000}x"):
+        assert fast(text).input_ids == slow(text).input_ids
+
+
 # --- each entry of the list ---
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from tokenizer_texts import write_files
 
-from minirembert import RemBertTokenizer
+from minirembert import RemBertTokenizer, RemBertTokenizerFast
 from minirembert.tokenization.added_tokens import AddedToken
 from minirembert.tokenization.training import train_tokenizer
 
@@ -246,3 +246,16 @@ def test_files_that_are_no_tokenizer(folder, tmp_path):
     for token, error in (("", ValueError), (5, TypeError), (["[MASK]"], TypeError)):
         with pytest.raises(error, match=r"mask_token(: a token must be a text| must not be empty)"):
             RemBertTokenizer(folder / "sentencepiece.model", mask_token=token)
+
+
+@pytest.mark.parametrize("kind", [RemBertTokenizer, RemBertTokenizerFast])
+def test_a_folder_from_before_4_34_with_a_large_tokenizer_file(kind, folder, tmp_path):
+    """google/rembert's is one, and its tokenizer.json takes 17 MB, more than any other JSON file may."""
+    tokenizer = RemBertTokenizer.from_pretrained(folder)
+    tokenizer.save_pretrained(tmp_path)
+    for name in ("tokenizer_config.json", "added_tokens.json"):
+        (tmp_path / name).unlink()
+    path = tmp_path / "tokenizer.json"
+    path.write_text(path.read_text(encoding="utf-8") + " " * 17 * 2**20, encoding="utf-8")
+    text = "the cat [MASK] drinks"
+    assert kind.from_pretrained(tmp_path)(text).input_ids == tokenizer(text).input_ids

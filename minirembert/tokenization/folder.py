@@ -20,6 +20,7 @@ TOKENIZER_FILE = "tokenizer.json"
 CONFIG_FILE = "tokenizer_config.json"
 SPECIAL_TOKENS_FILE = "special_tokens_map.json"
 ADDED_TOKENS_FILE = "added_tokens.json"
+LARGEST_TOKENIZER_FILE = 64 * 2**20  # bytes; google/rembert's vocabulary takes 17 million
 
 
 def named(folder: Path, prefix: str | None, name: str) -> Path:
@@ -95,7 +96,7 @@ def _tokens_of_other_files(folder: Path, special: set[Any]) -> dict[int, AddedTo
             raise ValueError(f"{path} must map tokens to ids, found {ids!r}"[:200])
         return {index: AddedToken(text, **flags.get(text, strip)) for text, index in ids.items()}
     if (folder / TOKENIZER_FILE).exists():
-        tokens = _read(folder / TOKENIZER_FILE).get("added_tokens", [])
+        tokens = read_json(folder / TOKENIZER_FILE, LARGEST_TOKENIZER_FILE).get("added_tokens", [])
         try:
             return {int(token["id"]): AddedToken.of(token) for token in tokens}
         except (KeyError, TypeError, ValueError) as error:
