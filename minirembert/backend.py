@@ -51,7 +51,7 @@ def load_backend(name: str, dtype: str, device: str | None = None) -> Backend:
         import torch  # noqa: F401
         import triton  # noqa: F401
     except ImportError as error:
-        missing = f"backend 'triton' needs torch and triton: pip install 'minirembert[kernels]' ({error})"
+        missing = f"backend 'triton' needs torch and triton: pip install torch triton ({error})"
         raise ImportError(missing) from error
     from kernels.backend import TritonBackend
 

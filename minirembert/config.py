@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from minirembert.files import read_json, write_text_atomically
+from minirembert.files import as_folder, read_json, write_text_atomically
 from minirembert.ops.activations import HIDDEN_ACT
 
 MOST_LABELS = 2**20
@@ -63,6 +63,7 @@ class RemBertConfig:
     def __init__(self, **values: Any) -> None:
         known = {f.name: f for f in fields(self)}
         num_labels = values.pop("num_labels", None)
+        names_given = values.get("id2label") is not None
         values.pop("label2id", None)  # derived from id2label
         values.pop("tie_word_embeddings", None)  # RemBERT's are never tied, whatever a file says
         for name, f in known.items():
@@ -71,8 +72,24 @@ class RemBertConfig:
         self.extra = {**self.extra, **values}
         self._read_labels()
         if num_labels is not None and num_labels != self.num_labels:
+            if names_given:
+                raise ValueError(
+                    f"RemBertConfig: num_labels is {num_labels!r}, but id2label names {self.num_labels} labels"
+                )
             self.num_labels = num_labels
         self._check()
+
+    def __getattr__(self, name: str) -> Any:
+        """What a file or a caller had besides is an attribute, too."""
+        extra = self.__dict__.get("extra", {})
+        if name not in extra:
+            raise AttributeError(f"RemBertConfig has no {name!r}")
+        return extra[name]
+
+    @property
+    def tie_word_embeddings(self) -> bool:
+        """RemBERT's input and output embeddings are two matrices, always."""
+        return False
 
     def _read_labels(self) -> None:
         """JSON has no numbers for keys: "0" becomes 0."""
@@ -139,18 +156,22 @@ class RemBertConfig:
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Writes folder/config.json."""
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        write_text_atomically(Path(folder) / "config.json", json.dumps(self.to_dict(), indent=2, sort_keys=True) + "\n")
+        folder = as_folder(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_text_atomically(folder / "config.json", json.dumps(self.to_dict(), indent=2, sort_keys=True) + "\n")
 
     @classmethod
     def from_pretrained(cls, folder: str | Path, **changes: Any) -> "RemBertConfig":
         """Reads folder/config.json, then applies `changes`. Raises FileNotFoundError or ValueError, naming the file."""
-        path = Path(folder) / "config.json"
+        path = as_folder(folder) / "config.json"
         if not path.is_file():
             raise FileNotFoundError(f"{path} does not exist: {folder} is not a folder with a saved model")
         values = read_json(path)
         for name in {"self", "extra"} & values.keys():  # names of ours that no file may set
             raise ValueError(f"{path}: {name} is no field of a configuration")
+        kind = values.get("model_type", "rembert")
+        if kind != "rembert":
+            raise ValueError(f"{path} describes a model of the type {kind!r}, not 'rembert'")
         if "num_labels" in changes:  # a new number of labels makes the stored names meaningless
             values.pop("id2label", None)
         return cls(**{**values, **changes})

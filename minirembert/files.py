@@ -18,8 +18,13 @@ class WriteError(OSError):
     """A file or folder could not be written: the disk is full, say. What stood at `path` before still does."""
 
     def __init__(self, path: Path, error: OSError) -> None:
-        self.reason: str = error.reason if isinstance(error, WriteError) else error.strerror or str(error)
-        super().__init__(f"could not write {path}: {self.reason}; what stood there before is unchanged")
+        if path.parent.is_dir():
+            self.reason: str = error.reason if isinstance(error, WriteError) else error.strerror or str(error)
+            super().__init__(f"could not write {path}: {self.reason}; what stood there before is unchanged")
+        else:
+            is_missing = not path.parent.exists()
+            self.reason = f"the folder {path.parent} does not exist" if is_missing else f"{path.parent} is not a folder"
+            super().__init__(f"could not write {path}: {self.reason}")
 
 
 @contextmanager
@@ -61,10 +66,28 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+def as_folder(folder: str | Path) -> Path:
+    """Raises TypeError for what is no path, ValueError for an empty one, which would be the current folder by accident."""
+    if not isinstance(folder, str | Path):
+        raise TypeError(f"a folder is needed, got {type(folder).__name__} {folder!r}")
+    if folder == "":
+        raise ValueError("a folder is needed, got an empty name; the current one is '.'")
+    return Path(folder)
+
+
 def write_text_atomically(path: Path, text: str) -> None:
     """Replaces the content of `path`, in UTF-8."""
     with atomic_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def no_file(path: Path) -> str:
+    """What is wrong with `path`, which is no file: a sentence without its full stop."""
+    if path.is_dir():
+        return f"{path} is a folder, not a file"
+    if path.exists():
+        return f"{path} is a pipe or a device, not a file"
+    return f"{path} is a link that leads to no file" if path.is_symlink() else f"{path} does not exist"
 
 
 def read_json(path: Path, limit_bytes: int = JSON_LIMIT) -> dict[str, Any]:
@@ -75,7 +98,7 @@ def read_json(path: Path, limit_bytes: int = JSON_LIMIT) -> dict[str, Any]:
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist")
+        raise FileNotFoundError(no_file(path))
     if path.stat().st_size > limit_bytes:
         raise ValueError(f"{path} is too large for JSON that belongs to a model: more than {limit_bytes:,} bytes")
     content = path.read_bytes()

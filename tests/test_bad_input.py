@@ -4,9 +4,11 @@ A model that reads row -1 of a table, or repeats a mask of the wrong shape, give
 """
 
 import contextlib
+import copy
 import errno
 import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -657,3 +659,61 @@ def test_a_configuration_file_with_a_trap_in_it(name, value, tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({name: value}), encoding="utf-8")
     with refused(ValueError, name):
         RemBertConfig.from_pretrained(tmp_path)
+
+
+def test_a_configuration_that_is_none(tmp_path):
+    make_model(TASKS["encoder"]).save_pretrained(tmp_path)
+    for nothing in (str(tmp_path / "config.json"), {"hidden_size": 5}, [], ""):
+        with refused(TypeError, "RemBertModel", "config must be a RemBertConfig", type(nothing).__name__):
+            RemBertModel(nothing)
+        with refused(TypeError, "RemBertModel", "config must be a RemBertConfig"):
+            RemBertModel.from_pretrained(tmp_path, config=nothing)
+
+
+def test_a_folder_that_is_none(tmp_path, monkeypatch):
+    """An empty name would be the current folder, and what is there would be written over."""
+    monkeypatch.chdir(tmp_path)
+    model = make_model(TASKS["encoder"])
+    for use in (model.save_pretrained, model.config.save_pretrained, RemBertModel.from_pretrained):
+        with refused(ValueError, "a folder is needed", "empty"):
+            use("")
+        with refused(TypeError, "a folder is needed", "NoneType"):
+            use(None)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_of_another_architecture(tmp_path):
+    make_model(TASKS["encoder"]).save_pretrained(tmp_path)
+    path = tmp_path / "config.json"
+    path.write_text(path.read_text().replace('"rembert"', '"bert"'))
+    with refused(ValueError, "config.json", "type 'bert'", "'rembert'"):
+        RemBertModel.from_pretrained(tmp_path)
+
+
+def test_names_of_labels_that_are_not_as_many_as_the_labels():
+    """transformers 4.34 warns and keeps the names."""
+    names = {0: "NEG", 1: "POS", 2: "NEU"}
+    assert RemBertConfig(id2label=names, num_labels=3).id2label == names
+    with refused(ValueError, "num_labels is 2", "id2label names 3"):
+        RemBertConfig(id2label=names, num_labels=2)
+
+
+def test_what_a_configuration_does_not_know_is_an_attribute():
+    config = RemBertConfig(embedding_size=256, tie_word_embeddings=True)
+    assert config.embedding_size == 256
+    assert config.tie_word_embeddings is False
+    with pytest.raises(AttributeError, match="has no 'hidden_siz'"):
+        config.hidden_siz  # noqa: B018
+    assert copy.deepcopy(config) == config == pickle.loads(pickle.dumps(config))
+
+
+@pytest.mark.parametrize("name", ["return_dict", "output_attentions", "output_hidden_states", "use_cache", "training"])
+def test_a_switch_that_is_no_switch(name):
+    with refused(TypeError, name, "True or False", "'no'"):
+        make_model(TASKS["encoder"])(**make_batch(TASKS["encoder"]), **{name: "no"})
+
+
+def test_embeddings_that_are_no_real_numbers():
+    for wrong in (np.ones((3, SEQUENCE, 10), complex), np.full((3, SEQUENCE, 10), "x")):
+        with refused(ValueError, "inputs_embeds", "real numbers", str(wrong.dtype)):
+            make_model(TASKS["encoder"])(inputs_embeds=wrong)

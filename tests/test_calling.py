@@ -44,6 +44,8 @@ def test_every_way_of_calling_is_the_same_call(name: str) -> None:
         "a list of tensors": model([torch.from_numpy(a) for a in (ids, mask, types)]),
         "tensors by name": model(**{key: torch.from_numpy(value) for key, value in batch.items()}),
         "without dropout": model(batch, training=False),
+        "by PyTorch's name": model.forward(ids, mask, token_type_ids=types),
+        "by TensorFlow's name": model.call([ids, mask, types]),
     }
     for how, output in ways.items():
         assert list(output) == list(expected), how
@@ -80,8 +82,20 @@ def test_the_order_is_that_of_the_documentation() -> None:
     assert {name: getattr(minirembert, name).arguments for name in expected} == expected
 
 
+def test_where_the_cache_stands() -> None:
+    """transformers' base output has it after the hidden states, its tuple before them."""
+    model, ids = make_model(TASKS["encoder"], is_decoder=True), make_batch(TASKS["encoder"])["input_ids"]
+    output = model(ids, output_hidden_states=True)
+    assert list(output) == ["last_hidden_state", "pooler_output", "hidden_states", "past_key_values"]
+    plain = model(ids, output_hidden_states=True, return_dict=False)
+    assert [len(part) for part in plain] == [3, 3, 3, 4]  # of the batch twice, layers, hidden states
+    assert isinstance(plain[2][0], tuple)
+
+
 def test_labels_in_order_too() -> None:
     model, batch = make_model(TASKS["masked lm"]), make_batch(TASKS["masked lm"])
+    loss, _ = model.loss_and_gradients(batch)
+    assert loss == model.loss(batch) == model.loss(**batch)
     ids, mask, types = (batch[key] for key in ("input_ids", "attention_mask", "token_type_ids"))
     by_place = model(ids, mask, types, None, None, None, None, None, batch["labels"])
     assert by_place.loss == model(**batch).loss

@@ -275,7 +275,7 @@ def test_gradients_behind_a_cache_are_the_slope_of_the_loss() -> None:
     }
 
     def value() -> np.ndarray:
-        return model.forward(ForwardPass(Forward(OPS), model.config), **batch).loss
+        return model.run_forward(ForwardPass(Forward(OPS), model.config), **batch).loss
 
     _, gradients = model.loss_and_gradients(**batch)
     assert_transpose(value, gradients, model.parameters, "a step", one_by_one=False)

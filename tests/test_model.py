@@ -138,7 +138,7 @@ def test_the_gradients_of_each_model_are_the_slope_of_its_loss(name, dropout):
     seed = 7 if dropout else None
 
     def value() -> np.ndarray:
-        return model.forward(ForwardPass(Forward(OPS), model.config, seed), **batch).loss
+        return model.run_forward(ForwardPass(Forward(OPS), model.config, seed), **batch).loss
 
     _, gradients = model.loss_and_gradients(dropout_seed=seed, **batch)
     assert_transpose(value, gradients, model.parameters, name, one_by_one=False)
@@ -158,7 +158,7 @@ def test_scoring_the_labelled_positions_alone_is_scoring_all():
     model, batch = make_model(task), make_batch(task)
     loss, gradients = model.loss_and_gradients(**batch)
     tape = Tape(model.ops)
-    output = model.forward(ForwardPass(tape, model.config), **batch)
+    output = model.run_forward(ForwardPass(tape, model.config), **batch)
     assert output.logits.shape == (3, SEQUENCE, 61)
     full = tape.gradients(output.loss, np.ones(()), of=model.parameters)
     same_to_rounding(loss, output.loss, "loss")
@@ -372,7 +372,7 @@ def test_no_two_places_drop_alike():
 
             return heard
 
-    model.forward(ForwardPass(Listening(OPS), model.config, dropout_seed=5), **batch)
+    model.run_forward(ForwardPass(Listening(OPS), model.config, dropout_seed=5), **batch)
     assert len(seeds) == len(set(seeds)) == 1 + 3 * 3 + 1
 
 

@@ -153,11 +153,11 @@ assert round(decoder_work / work[1.0], 2) == 0.43 and round(0.15 * decoder_work 
 assert round(work[1.0] / work[0.15], 1) == 1.6
 
 # %%
-# Nothing is lost by it. The model below runs twice on the same batch. ``model.forward`` computes all rows;
+# Nothing is lost by it. The model below runs twice on the same batch. ``model.run_forward`` computes all rows;
 # ``loss_and_gradients`` picks the labelled rows first (``for_loss_only``). Loss and every gradient agree.
 
 tape = Tape(OPS)
-output = model.forward(ForwardPass(tape, small), input_ids=ids, labels=labels)
+output = model.run_forward(ForwardPass(tape, small), input_ids=ids, labels=labels)
 assert output.logits.shape == (4, 12, small.vocab_size)
 all_rows = tape.gradients(output.loss, np.ones(()), of=model.parameters)
 

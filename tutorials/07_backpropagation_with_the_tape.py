@@ -231,7 +231,7 @@ ids = rng.integers(5, 500, (2, 12))
 batch = {"input_ids": ids, "labels": np.where(rng.random(ids.shape) < 0.3, ids, -100)}
 
 tape = Tape(OPS)
-RemBertForMaskedLM(config).forward(ForwardPass(tape, config), for_loss_only=True, **batch)
+RemBertForMaskedLM(config).run_forward(ForwardPass(tape, config), for_loss_only=True, **batch)
 print(len(tape.steps), "steps:", ", ".join(sorted({step.op for step in tape.steps})))
 assert len({step.op for step in tape.steps}) == 9
 

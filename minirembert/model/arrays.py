@@ -20,9 +20,14 @@ def integers(values: Any, name: str) -> Array:
 def rectangular(values: Any, name: str, dtype: Any = None) -> Array:
     """`values` as an array. Raises ValueError where its rows differ in length."""
     try:
-        return np.asarray(values, dtype)
+        array = np.asarray(values)
     except ValueError as error:
         raise ValueError(f"{name} is not a rectangular array: {error}") from error
+    if dtype is None:
+        return array
+    if array.dtype.kind not in "biuf":
+        raise ValueError(f"{name} must hold real numbers, got {array.dtype}")
+    return array.astype(dtype, copy=False)
 
 
 def require_shape(array: Array, shape: tuple[int, ...], name: str) -> None:
@@ -38,3 +43,10 @@ def states(values: Any, name: str, width: int, dtype: Any) -> Any:
     if len(shape) != 3 or shape[2] != width:
         raise ValueError(f"{name} must have shape (batch, sequence, {width}), got {shape or type(values).__name__}")
     return values
+
+
+def flag(value: Any, name: str) -> Any:
+    """A switch: True, False, or None for what the configuration says. Raises TypeError for anything else."""
+    if value is None or isinstance(value, bool | np.bool_) or (isinstance(value, int) and value in (0, 1)):
+        return value
+    raise TypeError(f"{name} must be True or False, got {value!r}")

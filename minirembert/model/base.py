@@ -13,7 +13,9 @@ import numpy as np
 from minirembert.backend import Backend, load_backend
 from minirembert.checkpoint import MAX_SHARD_SIZE, held, load_tensors, read_tensors, write_weights
 from minirembert.config import RemBertConfig
+from minirembert.files import as_folder
 from minirembert.model.arguments import DECODER, ENCODER, FLAGS, by_name
+from minirembert.model.arrays import flag
 from minirembert.model.cache import moved
 from minirembert.model.encoder import encoder, encoder_shapes, pooler, pooler_shapes
 from minirembert.model.forward_pass import ForwardPass, Parameters
@@ -60,6 +62,9 @@ class RemBertPreTrainedModel:
         self.parameters = {name: self.backend.array(self._fresh(name, shape, rng)) for name, shape in shapes}
 
     def _prepare(self, config: RemBertConfig, backend: Backend) -> None:
+        if not isinstance(config, RemBertConfig):
+            what = f"{type(config).__name__} {str(config)[:60]!r}"
+            raise TypeError(f"{type(self).__name__}: config must be a RemBertConfig, got {what}")
         if config.add_cross_attention and not config.is_decoder:
             raise ValueError("add_cross_attention is for a decoder: set is_decoder = True in the configuration as well")
         self.config = config
@@ -133,30 +138,38 @@ class RemBertPreTrainedModel:
         `return_dict=False`, here or in the configuration, the result is a tuple without the fields that are None.
         """
         arguments = self._by_name(inputs, named)
-        return_dict = arguments.pop("return_dict", None)
-        if training and dropout_seed is None:
+        return_dict = flag(arguments.pop("return_dict", None), "return_dict")
+        if flag(training, "training") and dropout_seed is None:
             dropout_seed = int(np.random.default_rng().integers(2**63))
-        output = self.forward(self._run(Forward(self.ops), dropout_seed), **arguments)
+        output = self.run_forward(self._run(Forward(self.ops), dropout_seed), **arguments)
         return output if (self.config.return_dict if return_dict is None else return_dict) else output.as_plain_tuple()
 
-    def loss_and_gradients(self, *, dropout_seed: int | None = None, **batch: Any) -> tuple[float, dict[str, Array]]:
+    def forward(self, *inputs: Any, **named: Any) -> Any:
+        """Another name for calling the model, PyTorch's."""
+        return self(*inputs, **named)
+
+    call = forward  # TensorFlow's
+
+    def loss_and_gradients(
+        self, *inputs: Any, dropout_seed: int | None = None, **named: Any
+    ) -> tuple[float, dict[str, Array]]:
         """The loss of a batch with labels, and its gradient for every parameter, by state name.
 
-        Without `dropout_seed` nothing is dropped. Raises ValueError for a batch without labels.
+        Inputs come as in a call. Without `dropout_seed` nothing is dropped. Raises ValueError for a batch without labels.
         """
         tape = Tape(self.ops)
-        loss = self._loss_of(self._run(tape, dropout_seed), batch)
+        loss = self._loss_of(self._run(tape, dropout_seed), inputs, named)
         d_loss = self.backend.input(np.ones((), self.backend.host_dtype))
         return float(loss), tape.gradients(loss, d_loss, of=self.parameters)
 
-    def loss(self, **batch: Any) -> float:
+    def loss(self, *inputs: Any, **named: Any) -> float:
         """The loss of a batch with labels, without dropout and without gradients."""
-        return float(self._loss_of(self._run(Forward(self.ops)), batch))
+        return float(self._loss_of(self._run(Forward(self.ops)), inputs, named))
 
-    def _loss_of(self, run: ForwardPass, batch: dict[str, Any]) -> Any:
-        inputs = self._by_name((), batch)
-        inputs.pop("return_dict", None)
-        output = self.forward(run, for_loss_only=True, **inputs)
+    def _loss_of(self, run: ForwardPass, inputs: tuple[Any, ...], named: dict[str, Any]) -> Any:
+        batch = self._by_name(inputs, named)
+        batch.pop("return_dict", None)
+        output = self.run_forward(run, for_loss_only=True, **batch)
         if output.get("loss") is None:
             raise ValueError(f"{type(self).__name__} computes a loss from labels; got only {', '.join(batch)}")
         return output.loss
@@ -164,7 +177,7 @@ class RemBertPreTrainedModel:
     def _by_name(self, inputs: tuple[Any, ...], named: dict[str, Any]) -> dict[str, Any]:
         return by_name(type(self).__name__, self.arguments, self.ids_axes, inputs, named)
 
-    def forward(self, run: ForwardPass, for_loss_only: bool = False, **inputs: Any) -> Any:
+    def run_forward(self, run: ForwardPass, for_loss_only: bool = False, **inputs: Any) -> Any:
         """One forward pass. With `for_loss_only` a model may leave out what the loss does not need: logits, a cache."""
         raise NotImplementedError
 
@@ -208,11 +221,12 @@ class RemBertPreTrainedModel:
         ("500MB", "2GiB", a number of bytes) become several files with an index. Older weights in `folder` that would be
         read in the place of these are removed. Raises OSError where it cannot write, ValueError for a size that is none.
         """
+        folder = as_folder(folder)
         self.config.extra["architectures"] = [type(self).__name__]
         self.config.extra["dtype"] = str(self.backend.host_dtype)
         arrays = {name: self.backend.numpy(array) for name, array in self.parameters.items()}
         format = "safetensors" if safe_serialization else "pytorch"
-        write_weights(held(arrays), Path(folder), format, max_shard_size)
+        write_weights(held(arrays), folder, format, max_shard_size)
         self.config.save_pretrained(folder)
 
     @classmethod
@@ -249,8 +263,9 @@ class RemBertPreTrainedModel:
         model = cls.__new__(cls)
         model.has_pooler = add_pooling_layer
         chosen = load_backend(backend, dtype, device)
-        model._prepare(config or RemBertConfig.from_pretrained(folder, **changes), chosen)
-        model._load(Path(folder), np.random.default_rng(seed), ignore_mismatched_sizes)
+        folder = as_folder(folder)
+        model._prepare(RemBertConfig.from_pretrained(folder, **changes) if config is None else config, chosen)
+        model._load(folder, np.random.default_rng(seed), ignore_mismatched_sizes)
         return model
 
     @classmethod
@@ -349,5 +364,5 @@ class RemBertModel(RemBertPreTrainedModel):
         self.has_pooler = add_pooling_layer
         super().__init__(config, **settings)
 
-    def forward(self, run: ForwardPass, for_loss_only: bool = False, **inputs: Any) -> BaseModelOutput:
+    def run_forward(self, run: ForwardPass, for_loss_only: bool = False, **inputs: Any) -> BaseModelOutput:
         return self.encode(run, **inputs)

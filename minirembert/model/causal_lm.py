@@ -41,7 +41,7 @@ class RemBertForCausalLM(RemBertPreTrainedModel):
     def head_shapes(cls, config: RemBertConfig) -> dict[str, tuple[int, ...]]:
         return output_head_shapes(config)
 
-    def forward(
+    def run_forward(
         self,
         run: ForwardPass,
         for_loss_only: bool = False,

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minirembert.config import RemBertConfig
-from minirembert.model.arrays import integers, rectangular, require_shape, states
+from minirembert.model.arrays import flag, integers, rectangular, require_shape, states
 from minirembert.model.attention import factor_by_feature
 from minirembert.model.cache import LayerCache, read_cache
 from minirembert.model.masks import Mask, read_mask
@@ -86,10 +86,15 @@ def check_inputs(
         encoder_hidden_states,
         read_mask(encoder_attention_mask, "encoder_attention_mask", batch, heads, length, encoder_length or 0, dtype),
         past,
-        config.is_decoder and (config.use_cache if use_cache is None else use_cache),
-        config.output_hidden_states if output_hidden_states is None else output_hidden_states,
-        config.output_attentions if output_attentions is None else output_attentions,
+        _said("use_cache", use_cache, config) and config.is_decoder,
+        _said("output_hidden_states", output_hidden_states, config),
+        _said("output_attentions", output_attentions, config),
     )
+
+
+def _said(name: str, value: Any, config: RemBertConfig) -> bool:
+    """A switch: as the call says, else as the configuration does."""
+    return bool(getattr(config, name) if flag(value, name) is None else value)
 
 
 def _position_ids(config: RemBertConfig, position_ids: Any, batch: int, length: int, past_length: int) -> Array:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar
+from typing import Any
 
 from minirembert.ops.array import Array
 
@@ -12,8 +12,6 @@ Cache = tuple[tuple[Array, ...], ...]  # see cache.py
 @dataclass
 class ModelOutput:
     """A field that is None does not count: it has no key and no place in the tuple."""
-
-    in_every_tuple: ClassVar[tuple[str, ...]] = ()  # fields that keep their place in `as_plain_tuple`, None or not
 
     def keys(self) -> list[str]:
         return [f.name for f in fields(self) if getattr(self, f.name) is not None]
@@ -29,8 +27,7 @@ class ModelOutput:
 
     def as_plain_tuple(self) -> tuple[Any, ...]:
         """What `return_dict=False` gives."""
-        present = {*self.keys(), *self.in_every_tuple}
-        return tuple(getattr(self, f.name) for f in fields(self) if f.name in present)
+        return self.to_tuple()
 
     def __getitem__(self, key: str | int | slice) -> Any:
         if not isinstance(key, str):
@@ -54,14 +51,17 @@ class ModelOutput:
 
 @dataclass
 class BaseModelOutput(ModelOutput):
-    in_every_tuple = ("pooler_output",)
-
     last_hidden_state: Array | None = None  # (B, S, H)
     pooler_output: Array | None = None  # (B, H)
-    past_key_values: Cache | None = None  # L times 2 or 4 arrays (B, h, T, d)
     hidden_states: tuple[Array, ...] | None = None  # L + 1 times (B, S, H)
+    past_key_values: Cache | None = None  # L times 2 or 4 arrays (B, h, T, d)
     attentions: tuple[Array, ...] | None = None  # L times (B, h, S, T)
     cross_attentions: tuple[Array, ...] | None = None  # L times (B, h, S, T), T of the encoder's states
+
+    def as_plain_tuple(self) -> tuple[Any, ...]:
+        """As transformers has it: the cache before the hidden states, and a place for the pooler that is not there."""
+        rest = (self.past_key_values, self.hidden_states, self.attentions, self.cross_attentions)
+        return (self.last_hidden_state, self.pooler_output, *(part for part in rest if part is not None))
 
 
 @dataclass

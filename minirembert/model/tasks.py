@@ -27,7 +27,9 @@ class RemBertForMaskedLM(RemBertPreTrainedModel):
     def head_shapes(cls, config: RemBertConfig) -> dict[str, tuple[int, ...]]:
         return output_head_shapes(config)
 
-    def forward(self, run: ForwardPass, for_loss_only: bool = False, labels: Any = None, **inputs: Any) -> TaskOutput:
+    def run_forward(
+        self, run: ForwardPass, for_loss_only: bool = False, labels: Any = None, **inputs: Any
+    ) -> TaskOutput:
         base = self.encode(run, use_cache=False, **inputs)
         x = base.last_hidden_state
         assert x is not None
@@ -60,7 +62,9 @@ class RemBertForSequenceClassification(RemBertPreTrainedModel):
     def head_shapes(cls, config: RemBertConfig) -> dict[str, tuple[int, ...]]:
         return _classifier_shapes("classifier", config.num_labels, config)
 
-    def forward(self, run: ForwardPass, for_loss_only: bool = False, labels: Any = None, **inputs: Any) -> TaskOutput:
+    def run_forward(
+        self, run: ForwardPass, for_loss_only: bool = False, labels: Any = None, **inputs: Any
+    ) -> TaskOutput:
         base = self.encode(run, use_cache=False, **inputs)
         logits = _classify(run, Parameters(self.parameters), base.pooler_output)
         return _output(None if labels is None else self._loss(run, logits, rectangular(labels, "labels")), logits, base)
@@ -95,7 +99,9 @@ class RemBertForMultipleChoice(RemBertPreTrainedModel):
     def head_shapes(cls, config: RemBertConfig) -> dict[str, tuple[int, ...]]:
         return _classifier_shapes("classifier", 1, config)
 
-    def forward(self, run: ForwardPass, for_loss_only: bool = False, labels: Any = None, **inputs: Any) -> TaskOutput:
+    def run_forward(
+        self, run: ForwardPass, for_loss_only: bool = False, labels: Any = None, **inputs: Any
+    ) -> TaskOutput:
         arrays = {name: rectangular(inputs[name], name) for name in CHOICE_AXES if inputs.get(name) is not None}
         _check_choices(arrays)
         # every choice becomes a sequence of its own
@@ -136,7 +142,9 @@ class RemBertForTokenClassification(RemBertPreTrainedModel):
     def head_shapes(cls, config: RemBertConfig) -> dict[str, tuple[int, ...]]:
         return _classifier_shapes("classifier", config.num_labels, config)
 
-    def forward(self, run: ForwardPass, for_loss_only: bool = False, labels: Any = None, **inputs: Any) -> TaskOutput:
+    def run_forward(
+        self, run: ForwardPass, for_loss_only: bool = False, labels: Any = None, **inputs: Any
+    ) -> TaskOutput:
         base = self.encode(run, use_cache=False, **inputs)
         logits = _classify(run, Parameters(self.parameters), base.last_hidden_state)
         loss = None
@@ -159,7 +167,7 @@ class RemBertForQuestionAnswering(RemBertPreTrainedModel):
     def head_shapes(cls, config: RemBertConfig) -> dict[str, tuple[int, ...]]:
         return _classifier_shapes("qa_outputs", config.num_labels, config)
 
-    def forward(
+    def run_forward(
         self,
         run: ForwardPass,
         for_loss_only: bool = False,
