@@ -12,7 +12,7 @@ PYTEST := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 
 
 help:
 	@echo "make tour        five minutes through everything; ends in tour/index.html"
-	@echo "make test        lint, types and tests (about nine minutes after installation)"
+	@echo "make test        lint, types and tests (about six minutes after installation)"
 	@echo "make mutants     the tests of the tests: each planted mistake, and the property that catches it first"
 	@echo "make test-heavy  the same tests on many more random cases (hours)"
 	@echo "make fuzz        damages 12,000 folders of weights and loads them (half an hour)"

@@ -22,6 +22,13 @@ def _tokenizer_arguments(parser: argparse.ArgumentParser) -> None:
         "--corpus", nargs="+", type=Path, required=True, metavar="FILE", help="text files, one language each"
     )
     parser.add_argument("--vocab-size", type=int, default=4000, metavar="N", help="number of pieces (default: 4000)")
+    parser.add_argument(
+        "--character-coverage",
+        type=float,
+        default=0.9995,
+        metavar="X",
+        help="share of the text whose characters get a piece (default: 0.9995)",
+    )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the tokenizer")
 
 
@@ -32,7 +39,9 @@ def _tokenizer(arguments: argparse.Namespace) -> None:
         raise FileExistsError(
             f"{arguments.out} exists and is not an empty folder: a model there would lose its tokenizer"
         )
-    tokenizer = train_tokenizer(arguments.corpus, arguments.vocab_size, arguments.out)
+    tokenizer = train_tokenizer(
+        arguments.corpus, arguments.vocab_size, arguments.out, character_coverage=arguments.character_coverage
+    )
     print(f"a tokenizer of {len(tokenizer):,} pieces is in {arguments.out}")
 
 
@@ -207,7 +216,7 @@ DEBUG_HELP = "show where in the program an error arose"
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code."""
-    argv = sys.argv[1:] if argv is None else list(argv)
+    argv = _with_signs(sys.argv[1:] if argv is None else argv)
     parser = argparse.ArgumentParser(prog="minirembert", description="RemBERT from scratch, in NumPy one can read.")
     parser.add_argument("--debug", action="store_true", help=DEBUG_HELP)
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -218,6 +227,17 @@ def main(argv: Sequence[str] | None = None) -> int:
             command.add_arguments(subparser)
     arguments = parser.parse_args(argv)
     return _run(COMMANDS[arguments.command], arguments)
+
+
+def _with_signs(argv: Sequence[str]) -> list[str]:
+    """A negative size joined to its option: argparse takes -5MB for an option, and would say nothing of the size."""
+    joined: list[str] = []
+    for argument in argv:
+        if joined and joined[-1] == "--max-shard-size" and argument[:1] == "-" and argument[1:2].isdigit():
+            joined[-1] += f"={argument}"
+        else:
+            joined.append(argument)
+    return joined
 
 
 def _run(command: Command, arguments: argparse.Namespace) -> int:

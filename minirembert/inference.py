@@ -28,7 +28,8 @@ class Guess(NamedTuple):
 def fill_mask(model: RemBertForMaskedLM, tokenizer: RemBertTokenizer, text: str, top: int = 5) -> list[list[Guess]]:
     """The `top` most probable pieces for each mask in `text`, in order.
 
-    Raises ValueError if `text` has no mask, is longer than the model's positions or the tokenizer is another model's.
+    Raises ValueError if `text` has no mask, is longer than the model's positions or the tokenizer is another model's,
+    and for a model whose logits are not finite.
     """
     _check_vocabulary(model, tokenizer)
     if top < 1:
@@ -37,8 +38,10 @@ def fill_mask(model: RemBertForMaskedLM, tokenizer: RemBertTokenizer, text: str,
         raise ValueError(f"there is no {tokenizer.mask_token} in {text!r}")
     ids = _encode_around_masks(tokenizer, text)
     masks = np.flatnonzero(ids == tokenizer.mask_token_id)
-    logits = model.backend.numpy(model(ids[None]).logits[0])
-    probabilities, _ = softmax(logits[masks])
+    with np.errstate(all="ignore"):  # what comes of it is looked at below
+        logits = model.backend.numpy(model(ids[None]).logits[0])[masks]
+    _require_finite(logits, f"the logits for {text!r}")
+    probabilities, _ = softmax(logits)
     guesses = []
     for mask, row in zip(masks, probabilities, strict=True):
         best = np.argsort(-row, kind="stable")[:top]
@@ -53,9 +56,9 @@ def _encode_around_masks(tokenizer: RemBertTokenizer, text: str) -> Array:
     never seen a space before a full stop is put off by it. Pre-training hides pieces after tokenizing.
     """
     first, *others = text.split(tokenizer.mask_token)
-    ids = tokenizer.encode(first, add_special_tokens=False)
+    ids = tokenizer.encode(first, add_special_tokens=False, verbose=False)  # the model says what is too long
     for stretch in others:
-        tokens = tokenizer.encode(stretch, add_special_tokens=False)
+        tokens = tokenizer.encode(stretch, add_special_tokens=False, verbose=False)
         if tokens and not stretch[0].isspace() and tokenizer.convert_ids_to_tokens(tokens[0]) == SPACE:
             tokens = tokens[1:]
         ids += [tokenizer.mask_token_id, *tokens]
@@ -87,8 +90,9 @@ def embed(
 ) -> Float[Array, "N H"]:
     """One vector a sentence: the mean of its token states at `layer` (0: embedding, -1: last), [CLS] and [SEP] left out.
 
-    The recipe of the paper's A.9. Raises ValueError without sentences, for a sentence without a token and for another
-    model's tokenizer, TypeError for a string in place of the sentences and IndexError for a layer the model lacks.
+    The recipe of the paper's A.9. Raises ValueError without sentences, for a sentence without a token, for another
+    model's tokenizer and for a model whose states are not finite, TypeError for a string in place of the sentences and
+    IndexError for a layer the model lacks.
     """
     _check_vocabulary(model, tokenizer)
     if isinstance(sentences, str):  # a string is a sequence of strings too, of its letters
@@ -113,9 +117,12 @@ def embed(
         ordinary = ~np.isin(encoding["input_ids"], frame)
         for n in (start + int(row) for row in np.flatnonzero(~ordinary.any(axis=1))):
             raise ValueError(f"sentences[{n}] has no token to take a mean of: {sentences[n]!r}")
-        states = model.backend.numpy(model(**encoding, output_hidden_states=True).hidden_states[layer])
-        weights = ordinary / ordinary.sum(axis=1, keepdims=True)
-        vectors.append(np.einsum("bs,bsh->bh", weights.astype(states.dtype), states))
+        with np.errstate(all="ignore"):  # what comes of it is looked at below
+            states = model.backend.numpy(model(**encoding, output_hidden_states=True).hidden_states[layer])
+            weights = ordinary / ordinary.sum(axis=1, keepdims=True)
+            vectors.append(np.einsum("bs,bsh->bh", weights.astype(states.dtype), states))
+        for n, vector in enumerate(vectors[-1], start=start):
+            _require_finite(vector, f"the states of sentences[{n}] at layer {layer}")
     return np.concatenate(vectors)
 
 
@@ -125,3 +132,10 @@ def _check_vocabulary(model: RemBertPreTrainedModel, tokenizer: RemBertTokenizer
         raise ValueError(
             f"the tokenizer has {pieces} pieces, but the model has vocab_size = {rows}: not made for each other"
         )
+
+
+def _require_finite(values: Array, what: str) -> None:
+    """Of weights that hold nan, nothing can be told; and nan is not even JSON."""
+    if not np.isfinite(values).all():
+        wrong = values[~np.isfinite(values)][0]
+        raise ValueError(f"{what} are not finite (there is {wrong}): the model's weights are damaged, or far too large")

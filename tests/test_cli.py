@@ -1,6 +1,7 @@
 """The command line: exit codes that tell the truth, one sentence when something is wrong, and no waiting for help."""
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from minirembert.cli import COMMANDS, main
 
@@ -58,7 +60,12 @@ def test_a_wrong_command_line_ends_with_2(arguments: list[str]) -> None:
     [
         (["pretrain", "--out", "{dir}/out", "--corpus", "{dir}/none.txt"], "none.txt is not a file"),
         (["pretrain", "--out", "{dir}/out", "--steps", "0"], "steps must be at least 1, got 0"),
+        (["pretrain", "--out", "{dir}/out", "--hidden-size", "50"], "hidden_size must be a multiple of"),
         (["tokenizer", "--out", "{dir}/out", "--corpus", "{dir}/empty.txt"], "empty.txt"),
+        (
+            ["tokenizer", "--out", "{dir}/out", "--corpus", "{dir}/x.txt", "--character-coverage", "2"],
+            "character_coverage must be between 0.98 and 1, got 2.0",
+        ),
         (["finetune", "--out", "{dir}/out", "--model", "{dir}", "--train", "{dir}/x.doc"], "must all be .conllu"),
         (["fill-mask", "--model", "{dir}/none", "a [MASK]"], "none"),
         (["embed", "--model", "{dir}/none"], "give either sentences or --file"),
@@ -136,6 +143,24 @@ def test_from_text_to_vectors_by_command(tmp_path: Path, capsys: pytest.CaptureF
     printed = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [row["text"] for row in printed] == ["one", "two"]
     assert len(printed[0]["vector"]) == 16
+    _fill_with_nan(model / "model.safetensors")
+    for command in (["fill-mask", "--model", str(model), "The [MASK]"], ["embed", "--model", str(model), "one"]):
+        assert main(command) == 1
+        output = capsys.readouterr()
+        assert output.out == ""
+        assert "not finite" in output.err
+        assert len(output.err.splitlines()) == 1
+
+
+def _fill_with_nan(file: Path) -> None:
+    save_file({name: np.full_like(array, np.nan) for name, array in load_file(file).items()}, file)
+
+
+@pytest.mark.parametrize("word", ["label", "text", "text_a", "text_b"])
+def test_the_columns_of_a_labelled_file_are_named_in_help(capsys: pytest.CaptureFixture[str], word: str) -> None:
+    with pytest.raises(SystemExit):
+        main(["finetune", "--help"])
+    assert word in re.findall(r"\w+", capsys.readouterr().out.split("--train FILE")[-1].split("--out")[0])
 
 
 def test_help_and_import_are_quick(capsys: pytest.CaptureFixture[str]) -> None:

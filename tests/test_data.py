@@ -168,7 +168,12 @@ def test_tsv_and_jsonl_say_the_same(tmp_path: Path) -> None:
     ("name", "text", "message"),
     [
         ("x.tsv", "text\tlabel\na\n", "line 2: 1 fields, but the first line names 2"),
-        ("x.tsv", "sentence\tlabel\na\tb\n", "line 2: needs label and either text"),
+        ("x.tsv", "sentence\tlabel\na\tb\n", "line 1: the first line must name the columns, .*found sentence, label$"),
+        ("x.tsv", "a\tx\nb\ty\n", "line 1: the first line must name the columns, label and either text or text_a and"),
+        ("x.tsv", "a\tx\n", "line 1: the first line must name the columns, .*found a, x$"),
+        ("x.tsv", "\n\ntext\ttext_a\tlabel\n", "line 3: the first line must name .*found text, text_a, label$"),
+        ("x.tsv", "字" * 500 + "\tx\n", r"line 1: .*found 字{97}\.\.\.$"),
+        ("x.jsonl", "{}\n", "line 1: needs label and either text or text_a and text_b, found nothing"),
         ("x.tsv", "text\tlabel\n", "has no examples"),
         ("x.jsonl", '{"text": "a", "label": 1}\nnonsense\n', "line 2: not JSON"),
         ("x.jsonl", "[1]\n", "line 1: not a JSON object"),

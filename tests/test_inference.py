@@ -59,6 +59,31 @@ def test_the_batch_size_changes_nothing(tokenizer: RemBertTokenizer) -> None:
         np.testing.assert_allclose(other, vectors[0], rtol=PARITY_OUTPUTS)
 
 
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.filterwarnings("error")
+def test_weights_that_are_not_numbers(tokenizer: RemBertTokenizer, bad: float) -> None:
+    """One line, not a guess of probability nan; numpy has nothing to add."""
+    model, head = encoder(tokenizer), filler(tokenizer)
+    model.parameters["encoder.layer.0.attention.self.value.bias"][0] = bad
+    head.parameters["cls.predictions.decoder.bias"][7] = bad
+    with pytest.raises(ValueError, match=r"the states of sentences\[0\] at layer -1 are not finite \(there is nan\)"):
+        embed(model, tokenizer, SENTENCES)
+    assert np.isfinite(embed(model, tokenizer, SENTENCES, layer=0)).all(), "what lies before the damage is sound"
+    with pytest.raises(ValueError, match=rf"the logits for 'the \[MASK\]' are not finite \(there is {bad}\)"):
+        fill_mask(head, tokenizer, "the [MASK]")
+
+
+def test_a_damaged_row_is_named_by_the_first_sentence_that_has_it(tokenizer: RemBertTokenizer) -> None:
+    model = encoder(tokenizer)
+    seen = [{*tokenizer.encode(sentence)} for sentence in SENTENCES]
+    only_in_the_second = min(seen[1] - seen[0])
+    model.parameters["embeddings.word_embeddings.weight"][only_in_the_second] = np.nan
+    for size in (1, 32):
+        with pytest.raises(ValueError, match=r"the states of sentences\[1\] at layer 0 are not finite"):
+            embed(model, tokenizer, SENTENCES, layer=0, batch_size=size)
+    assert np.isfinite(embed(model, tokenizer, SENTENCES[:1])).all()
+
+
 @pytest.mark.parametrize("rows", [-1, 1])
 def test_the_tokenizer_of_another_model(tokenizer: RemBertTokenizer, rows: int) -> None:
     message = f"the tokenizer has {len(tokenizer)} pieces, but the model has vocab_size = {len(tokenizer) + rows}"
@@ -73,3 +98,14 @@ def test_a_text_longer_than_the_positions(tokenizer: RemBertTokenizer) -> None:
     with pytest.raises(ValueError, match="a sequence of 13 tokens is longer than max_position_embeddings = 12"):
         fill_mask(filler(tokenizer), tokenizer, "[MASK]" * 11)
     assert len(fill_mask(filler(tokenizer), tokenizer, "[MASK]" * 10)) == 10
+
+
+def test_the_tokenizer_does_not_say_once_more_what_is_too_long(
+    tokenizer: RemBertTokenizer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its limit is the model's where `pretrain` has saved it."""
+    monkeypatch.setattr(tokenizer, "model_max_length", 12)
+    for text in ("the cat " * 9 + "[MASK]", "[MASK]" + " the cat" * 9):
+        with pytest.raises(ValueError, match="longer than max_position_embeddings = 12"):
+            fill_mask(filler(tokenizer), tokenizer, text)
+    assert not caplog.records

@@ -337,6 +337,33 @@ def test_settings_that_make_no_sense_are_named(
     assert not (tmp_path / "run").exists(), "the corrected command must find a free folder"
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"hidden_size": 50, "num_attention_heads": 4}, r"hidden_size must be a multiple of num_attention_heads \(4\)"),
+        ({"vocab_size": 3}, "vocab_size must be an integer above 5, the special tokens, got 3"),
+        ({"character_coverage": 0.5}, "character_coverage must be between 0.98 and 1, got 0.5"),
+        ({"intermediate_size": 0}, "intermediate_size must be a positive integer, got 0"),
+    ],
+)
+def test_sizes_are_looked_at_before_any_work(tmp_path: Path, change: dict[str, object], message: str) -> None:
+    said: list[str] = []
+    with pytest.raises(ValueError, match=message):  # no corpus: the generated one would be written first
+        pretrain(settings((), tmp_path / "run", **change), say=said.append)
+    assert said == []
+
+
+def test_characters_for_which_there_is_no_room(tmp_path: Path) -> None:
+    """The message names an option, and following it helps."""
+    rare = "".join(map(chr, range(0x4E00, 0x4E00 + 30)))
+    (tmp_path / "x.txt").write_text("the cat sees the dog\n" * 200 + rare + "\n", encoding="utf-8")
+    corpus = (str(tmp_path / "x.txt"),)
+    with pytest.raises(ValueError, match=r"raise it, or lower character_coverage \(now 0.9995\)"):
+        pretrain(settings(corpus, tmp_path / "run", vocab_size=26, steps=3), say=quietly)
+    changed = settings(corpus, tmp_path / "run", vocab_size=26, steps=3, character_coverage=0.98)
+    assert len(pretrain(changed, say=quietly).tokenizer) == 26
+
+
 @pytest.mark.filterwarnings("ignore")
 def test_a_run_that_fails_before_its_first_checkpoint_leaves_no_folder(tmp_path: Path, corpus: tuple[str, ...]) -> None:
     wild = {"learning_rate": 1e38, "initializer_range": 1e3, "warmup": 0}
@@ -375,6 +402,7 @@ def test_the_result_loads_and_scores_the_loss_it_was_given(tmp_path: Path, corpu
     for name, array in result.model.parameters.items():
         np.testing.assert_array_equal(model.parameters[name], array)
     assert len(tokenizer) == model.config.vocab_size
+    assert len(tokenizer("the red cat " * 20, truncation=True)["input_ids"]) == model.config.max_position_embeddings
     assert (tmp_path / "run" / "loss.png").stat().st_size > 1000
     assert result.held_out_loss < np.log(len(tokenizer)), "a hundred steps beat guessing"
     assert set(result.held_out_loss_by_language) == {"a", "b"}

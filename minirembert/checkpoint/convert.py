@@ -7,18 +7,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from minirembert.checkpoint.check import COMPANIONS, check_model
 from minirembert.checkpoint.folder import read_tensors
 from minirembert.checkpoint.names import BASE_PREFIX, OBSOLETE
-from minirembert.checkpoint.save import FORMATS, Plan, write_weights
-from minirembert.checkpoint.tensors import FLOATS, StoredTensor, Tensor, size_of
+from minirembert.checkpoint.save import FORMATS, Plan, parse_size, write_weights
+from minirembert.checkpoint.tensors import FLOATS, StoredTensor, size_of
 from minirembert.files import atomic_folder, read_json
 from minirembert.ops.array import Array
-
-# What stands beside the weights and goes with them.
-COMPANIONS = (
-    "config.json", "generation_config.json", "sentencepiece.model", "tokenizer.json", "tokenizer_config.json",
-    "special_tokens_map.json", "added_tokens.json",
-)  # fmt: skip
 
 
 def convert(
@@ -36,34 +31,34 @@ def convert(
     dtype it has. Names become the ones of today: gamma and beta go, and position_ids too. config.json and the tokenizer's
     files are copied; with `dtype` config.json says so. Holds one tensor in memory at a time.
 
-    Raises FileNotFoundError and ValueError as loading does, ValueError for a value that `dtype` is too small for and for
-    what h5 cannot hold, FileExistsError if `target` is there and not empty. Then `target` is as it was.
+    Raises FileNotFoundError and ValueError as loading does, and for all that is no RemBERT (see `check_model`); ValueError
+    for a value that `dtype` is too small for and for what h5 cannot hold, FileExistsError if `target` is there and not
+    empty. Then `target` is as it was.
     """
     source, target = Path(source), Path(target)
     if dtype is not None and dtype not in FLOATS:
         raise ValueError(f"dtype must be one of {', '.join(FLOATS)}, got {dtype!r}")
     if format not in FORMATS:
         raise ValueError(f"format must be one of {', '.join(FORMATS)}, got {format!r}")
+    if max_shard_size is not None:
+        parse_size(max_shard_size)  # refuses what is no size, before anything is read
     if not source.is_dir():
         raise FileNotFoundError(f"{source} is not a folder")
     tensors = {name: t for name, t in read_tensors(source).items() if name.removeprefix(BASE_PREFIX) not in OBSOLETE}
+    check_model(source, tensors)
     with atomic_folder(target) as folder, _bar(tensors, progress) as bar:
         write_weights(_plan(tensors, dtype, bar), folder, format, max_shard_size)
         for name in COMPANIONS:
             if (source / name).is_file():
                 shutil.copyfile(source / name, folder / name)
-        if dtype is not None and (folder / "config.json").is_file():
+        if dtype is not None:
             config = read_json(folder / "config.json")
             config |= dict.fromkeys(("dtype", "torch_dtype") if "torch_dtype" in config else ("dtype",), dtype)
             (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
 def _plan(tensors: dict[str, StoredTensor], dtype: str | None, bar: Any) -> Plan:
-    plan: dict[str, tuple[Tensor, str]] = {}
-    for name, tensor in tensors.items():
-        is_float = tensor.dtype in FLOATS.values()
-        plan[name] = Counted(tensor, bar), FLOATS[dtype] if dtype is not None and is_float else tensor.dtype
-    return plan
+    return {name: (Counted(t, bar), t.dtype if dtype is None else FLOATS[dtype]) for name, t in tensors.items()}
 
 
 class Counted(NamedTuple):

@@ -15,7 +15,7 @@ from minirembert.checkpoint.names import OBSOLETE, current_name
 from minirembert.checkpoint.safetensors_file import read_safetensors
 from minirembert.checkpoint.tensors import FLOATS, HEADER_LIMIT, StoredTensor, damaged, shown, size_of
 from minirembert.checkpoint.torch_file import read_torch
-from minirembert.files import read_json
+from minirembert.files import no_file, read_json
 from minirembert.ops.array import Array
 
 Reader = Callable[[Path], dict[str, StoredTensor]]
@@ -50,7 +50,7 @@ def read_tensors(place: Path) -> dict[str, StoredTensor]:
     """
     path = _weights_in(place) if place.is_dir() or not place.suffix else place
     if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist: {path.parent} has no saved weights")
+        raise FileNotFoundError(f"{no_file(path)}: {path.parent} has no saved weights")
     tensors = _read_shards(path) if path.name.endswith(INDEX) else _reader(path)(path)
     current: dict[str, StoredTensor] = {}
     for name, tensor in tensors.items():
@@ -84,15 +84,27 @@ def load_tensors(
     ignore_mismatched_sizes: bool = False,
 ) -> Loaded:
     """The same for tensors of `read_tensors`. All of them are checked before the first number is read."""
+    chosen, unused, mismatched = choose_tensors(tensors, shapes, base_prefix, ignore_mismatched_sizes)
+    return Loaded({name: tensor.read(np.dtype(dtype)) for name, tensor in chosen.items()}, unused, mismatched)
+
+
+def choose_tensors(
+    tensors: Mapping[str, StoredTensor],
+    shapes: Mapping[str, tuple[int, ...]],
+    base_prefix: str = "",
+    ignore_mismatched_sizes: bool = False,
+) -> tuple[dict[str, StoredTensor], list[str], dict[str, tuple[int, ...]]]:
+    """The fields of `Loaded`, before any number is read: tensors in the place of arrays. Raises ValueError as it does."""
     wanted = {name.removeprefix(base_prefix): name for name in shapes}
     chosen: dict[str, StoredTensor] = {}
-    loaded = Loaded({}, [], {})
+    unused: list[str] = []
+    mismatched: dict[str, tuple[int, ...]] = {}
     for stored, tensor in tensors.items():
         bare = stored.removeprefix(base_prefix)
         if bare in OBSOLETE:
             continue
         if bare not in wanted:
-            loaded.unused.append(stored)
+            unused.append(stored)
             continue
         name = wanted[bare]
         place = f"{tensor.path}: {shown(tensor.name)}"
@@ -103,12 +115,10 @@ def load_tensors(
         if tensor.shape == shapes[name]:
             chosen[name] = tensor
         elif ignore_mismatched_sizes:
-            loaded.mismatched[name] = tensor.shape
+            mismatched[name] = tensor.shape
         else:
             raise ValueError(f"{place} should have shape {shapes[name]}, found {tensor.shape}")
-    for name, tensor in chosen.items():
-        loaded.found[name] = tensor.read(np.dtype(dtype))
-    return loaded
+    return chosen, unused, mismatched
 
 
 def has_output_head(folder: Path) -> bool:
@@ -120,6 +130,9 @@ def _weights_in(folder: Path) -> Path:
     for name in ORDER:
         if (folder / name).is_file():
             return folder / name
+    for name in ORDER:
+        if (folder / name).exists() or (folder / name).is_symlink():
+            raise FileNotFoundError(f"{no_file(folder / name)}: no saved weights are there")
     others = ", ".join(ORDER[1:])
     raise FileNotFoundError(f"{folder / WEIGHTS_FILE} does not exist, nor {others}: no saved weights are there")
 
@@ -143,7 +156,7 @@ def _read_index(path: Path) -> tuple[dict[str, str], int | float | None]:
             what = shown(str(shard)[:200])
             raise ValueError(f"{path}: the file of {shown(name)} must be a plain name ending in {suffix}, found {what}")
         if not (path.parent / shard).is_file():
-            raise FileNotFoundError(f"{path.parent / shard} does not exist, and {path.name} needs it")
+            raise FileNotFoundError(f"{no_file(path.parent / shard)}, and {path.name} needs it")
     total = metadata.get("total_size")
     if total is not None and (isinstance(total, bool) or not isinstance(total, int | float)):
         raise ValueError(f"{path}: total_size must be a number, found {type(total).__name__}")

@@ -29,7 +29,7 @@ from minirembert.checkpoint.tensors import (
 )
 from minirembert.files import parse_json
 
-NO_H5PY = "needs the library h5py, which is not installed: pip install 'minirembert[h5]'"
+NO_H5PY = "needs the library h5py, which is not installed: pip install h5py"
 CHILD = Path(__file__).with_name("h5_child.py")
 TIME_LIMIT = 60  # seconds
 KERAS_VERSION = "2.14.0"

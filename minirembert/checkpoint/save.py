@@ -48,6 +48,7 @@ def write_weights(
         raise ValueError(f"format must be one of {', '.join(FORMATS)}, got {format!r}")
     if not plan:
         raise ValueError("there are no tensors to write")
+    limit = parse_size(MAX_SHARD_SIZE if max_shard_size is None else max_shard_size)
     folder.mkdir(parents=True, exist_ok=True)
     name = FORMATS[format]
     if format == "h5":
@@ -55,7 +56,7 @@ def write_weights(
             raise ValueError("tf_model.h5 is written as one file: leave out max_shard_size")
         groups: list[Plan] = [plan]
     else:
-        groups = split(plan, parse_size(MAX_SHARD_SIZE if max_shard_size is None else max_shard_size))
+        groups = split(plan, limit)
     written = _write_one(plan, folder / name) if len(groups) == 1 else _write_shards(groups, folder, name)
     _remove_stale(folder, name, written)
 

@@ -6,7 +6,7 @@ TSV files begin with a line of column names, JSONL files have one object a line;
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +17,8 @@ from minirembert.ops.losses import IGNORE_INDEX
 from minirembert.tokenization.encoding import BatchEncoding
 from minirembert.tokenization.tokenizer import RemBertTokenizer
 
+SENTENCE_COLUMNS, PAIR_COLUMNS = {"text", "label"}, {"text_a", "text_b", "label"}
+COLUMNS = SENTENCE_COLUMNS | PAIR_COLUMNS
 NO_TAG = "_"  # CoNLL-U's empty field
 WORD_ID = re.compile(r"[0-9]+")
 SKIPPED_ID = re.compile(r"[0-9]+[-.][0-9]+")  # a multi-word range (3-4) or an empty node (5.1)
@@ -60,13 +62,19 @@ def read_sentences(path: Path) -> list[Sentence]:
 
 
 def _sentence(row: Mapping[str, Any], place: str) -> Sentence:
-    columns = {"label", "text", "text_a", "text_b"} & set(row)
-    if columns == {"label", "text"}:
+    columns = COLUMNS & set(row)
+    if columns == SENTENCE_COLUMNS:
         return Sentence(_cell(row, "text", place), None, _cell(row, "label", place).strip())
-    if columns == {"label", "text_a", "text_b"}:
+    if columns == PAIR_COLUMNS:
         pair = _cell(row, "text_b", place)
         return Sentence(_cell(row, "text_a", place), pair, _cell(row, "label", place).strip())
-    raise ValueError(f"{place}: needs label and either text or text_a and text_b, found {', '.join(row)}")
+    raise ValueError(f"{place}: needs label and either text or text_a and text_b, found {_listed(row)}")
+
+
+def _listed(names: Iterable[str]) -> str:
+    """For a message: a line that was meant as an example may be long."""
+    text = ", ".join(names)
+    return (text if len(text) <= 100 else text[:97] + "...") or "nothing"
 
 
 def _cell(row: Mapping[str, Any], column: str, place: str) -> str:
@@ -94,12 +102,17 @@ def _tsv_rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
     twice = sorted({name for name in header if header.count(name) > 1})
     if twice:
         raise ValueError(f"{path}, line {first}: two columns are named {twice[0]!r}")
+    if COLUMNS & set(header) not in (SENTENCE_COLUMNS, PAIR_COLUMNS):
+        raise ValueError(
+            f"{path}, line {first}: the first line must name the columns, label and either text or text_a and text_b, "
+            f"found {_listed(header)}"
+        )
     for number, line in lines:
         fields = line.split("\t")
         if len(fields) != len(header):
             raise ValueError(
                 f"{path}, line {number}: {len(fields)} fields, but the first line names {len(header)} "
-                f"({', '.join(header)})"
+                f"({_listed(header)})"
             )
         yield number, dict(zip(header, fields, strict=True))
 
@@ -168,7 +181,7 @@ def count_longer(
     examples: Sequence[Sentence] | Sequence[TaggedSentence], tokenizer: RemBertTokenizer, max_length: int
 ) -> int:
     """How many examples have more than `max_length` tokens, [CLS] and [SEP] included: those are cut."""
-    return sum(len(ids) > max_length for ids in _tokenize(examples, tokenizer)["input_ids"])
+    return sum(len(ids) > max_length for ids in _tokenize(examples, tokenizer, verbose=False)["input_ids"])
 
 
 def _tokenize(

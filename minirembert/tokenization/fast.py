@@ -10,6 +10,7 @@ of RemBertTokenizer but for the differences in DEVIATIONS.md. What this file doe
 """
 
 import logging
+import os
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -24,14 +25,14 @@ from minirembert.tokenization.fast_backend import (
     as_input,
     backend_from_sentencepiece,
     backend_json,
-    one_sentence,
     read_backend,
-    require_text,
     unknown_id,
 )
+from minirembert.tokenization.fast_calls import run
 from minirembert.tokenization.folder import ADDED_TOKENS_FILE, TOKENIZER_FILE, VOCAB_FILE, named, write_json
 from minirembert.tokenization.options import CallOptions, Options
 from minirembert.tokenization.pretrained import INPUT_NAMES, PreTrainedTokenizer
+from minirembert.tokenization.vocabulary import text_around
 
 logger = logging.getLogger(__name__)
 
@@ -200,8 +201,9 @@ class RemBertTokenizerFast(PreTrainedTokenizer):
     def _encode(self, inputs: list[tuple[Any, Any]], options: Options, batched: bool) -> BatchEncoding:
         texts = [as_input(first, second, options.is_split_into_words) for first, second in inputs]
         with _CALL:
-            self._prepare_backend(options, any(second is not None for _, second in inputs))
-            rows = self._run_backend(texts, options)
+            self._backend.encode_special_tokens = options.split_special_tokens
+            self._set_padding(options)
+            rows = run(self._backend, texts, options, self.truncation_side)
         samples = list(range(len(rows)))
         if options.return_overflowing_tokens:
             samples = [i for i, row in enumerate(rows) for _ in range(1 + len(row.overflowing))]
@@ -224,54 +226,19 @@ class RemBertTokenizerFast(PreTrainedTokenizer):
             data = {name: values if name == "length" else values[0] for name, values in data.items()}
         return BatchEncoding(data, rows, options.return_tensors)
 
-    def _prepare_backend(self, options: Options, pair: bool) -> None:
-        """Puts the call's truncation and padding into the backend."""
-        backend = self._backend
-        backend.encode_special_tokens = options.split_special_tokens
-        if options.truncation == "do_not_truncate":
-            backend.no_truncation()
-        else:
-            special = backend.num_special_tokens_to_add(pair) if options.add_special_tokens else 0
-            length = options.max_length or 0
-            if length < special:
-                raise ValueError(f"max_length {length} is too short for the {special} special tokens alone")
-            if options.stride and options.stride >= length - special:
-                raise ValueError(
-                    f"stride {options.stride} must be less than the {length - special} tokens that max_length {length} leaves "
-                    f"beside {special} special ones"
-                )
-            backend.enable_truncation(
-                options.max_length, stride=options.stride, strategy=options.truncation, direction=self.truncation_side
-            )
+    def _set_padding(self, options: Options) -> None:
+        """Puts the call's padding into the backend."""
         if options.padding == "do_not_pad":
-            backend.no_padding()
-        else:
-            backend.enable_padding(
-                direction=self.padding_side,
-                pad_id=self.pad_token_id,
-                pad_type_id=self.pad_token_type_id,
-                pad_token=self.pad_token,
-                length=options.max_length if options.padding == "max_length" else None,
-                pad_to_multiple_of=options.pad_to_multiple_of,
-            )
-
-    def _run_backend(self, texts: list[Any], options: Options) -> list[Any]:
-        what = "the text cannot be tokenized"
-        if options.truncation != "do_not_truncate":
-            what += f" with truncation={options.truncation!r} and max_length={options.max_length}"
-        try:
-            with one_sentence(what):
-                return list(
-                    self._backend.encode_batch(
-                        texts,
-                        is_pretokenized=options.is_split_into_words,
-                        add_special_tokens=options.add_special_tokens,
-                    )
-                )
-        except ValueError:
-            for text in texts:  # the library does not say which of them it was
-                require_text(text)
-            raise
+            self._backend.no_padding()
+            return
+        self._backend.enable_padding(
+            direction=self.padding_side,
+            pad_id=self.pad_token_id,
+            pad_type_id=self.pad_token_type_id,
+            pad_token=self.pad_token,
+            length=options.max_length if options.padding == "max_length" else None,
+            pad_to_multiple_of=options.pad_to_multiple_of,
+        )
 
     # --- ids to text ---
 
@@ -280,10 +247,19 @@ class RemBertTokenizerFast(PreTrainedTokenizer):
         return str(self._backend.decoder.decode(list(tokens)))
 
     def _text_of(self, ids: int | Iterable[int], skip_special_tokens: bool, spaces: bool) -> str:
-        listed = [int(ids)] if isinstance(ids, int) else list(map(int, ids))
+        listed = [ids] if isinstance(ids, int) else list(ids)
         for index in listed:
             self._token_of(index)  # the library would skip what is no id
-        return str(self._backend.decode(listed, skip_special_tokens=skip_special_tokens))
+
+        def text_of(stretch: list[int]) -> str:
+            return str(self._backend.decode(stretch, skip_special_tokens=skip_special_tokens))
+
+        # Hugging Face's pipeline keeps a space before an added token as a piece "▁"; one that drops it has to put it back.
+        normalizer = self._backend.normalizer
+        if normalizer is None or normalizer.normalize_str("a ") != "a":
+            return text_of(listed)
+        added = {index: token.content for index, token in self._added.items() if not token.special}
+        return text_around(listed, added, text_of, spaces)
 
     # --- files ---
 
@@ -297,11 +273,10 @@ class RemBertTokenizerFast(PreTrainedTokenizer):
             raise ValueError(
                 "there is no sentencepiece.model to save: this tokenizer was made from a tokenizer.json alone"
             )
-        folder = Path(save_directory)
-        if not folder.is_dir():
-            logger.error("not saved: %s is not a folder", save_directory)
+        if not os.path.isdir(save_directory):
+            logger.error("not saved: %r is not a folder", str(save_directory))
             return None
-        path = named(folder, filename_prefix, VOCAB_FILE)
+        path = named(Path(save_directory), filename_prefix, VOCAB_FILE)
         with atomic_file(path) as temporary:
             temporary.write_bytes(self._model_bytes)
         return (str(path),)

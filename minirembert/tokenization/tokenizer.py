@@ -12,6 +12,7 @@ What this file does not do: it knows nothing about characters and where they wen
 """
 
 import logging
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -241,11 +242,10 @@ class RemBertTokenizer(PreTrainedTokenizer):
 
         Logs an error and returns None where `save_directory` is no folder.
         """
-        folder = Path(save_directory)
-        if not folder.is_dir():
-            logger.error("not saved: %s is not a folder", save_directory)
+        if not os.path.isdir(save_directory):
+            logger.error("not saved: %r is not a folder", str(save_directory))
             return None
-        path = named(folder, filename_prefix, VOCAB_FILE)
+        path = named(Path(save_directory), filename_prefix, VOCAB_FILE)
         with atomic_file(path) as temporary:
             temporary.write_bytes(self._model_bytes)
         return (str(path),)
@@ -267,5 +267,10 @@ class RemBertTokenizer(PreTrainedTokenizer):
     @classmethod
     def _model_files(cls, folder: Path) -> dict[str, Path]:
         if not (folder / VOCAB_FILE).is_file():
+            if (folder / TOKENIZER_FILE).is_file():
+                raise FileNotFoundError(
+                    f"{folder} holds no {VOCAB_FILE}, which RemBertTokenizer needs; RemBertTokenizerFast, or AutoTokenizer, "
+                    f"reads the {TOKENIZER_FILE} there"
+                )
             raise FileNotFoundError(f"{folder / VOCAB_FILE} does not exist: {folder} holds no saved RemBERT tokenizer")
         return {"vocab_file": folder / VOCAB_FILE}

@@ -57,13 +57,9 @@ def train_tokenizer(
     folder = Path(folder)
     paths = [Path(files)] if isinstance(files, str | Path) else [Path(file) for file in files]
     _require(len(paths) > 0, "files must name at least one text file")
-    whole = isinstance(vocab_size, int) and vocab_size > len(PIECES)
-    _require(whole, f"vocab_size must be an integer above {len(PIECES)}, the special tokens, got {vocab_size!r}")
+    check_sizes(vocab_size, character_coverage)
     _require(0 <= alpha <= 1, f"alpha must be between 0 and 1, got {alpha}")
     _require(max_sentences >= 1, f"max_sentences must be at least 1, got {max_sentences}")
-    _require(
-        0.98 <= character_coverage <= 1, f"character_coverage must be between 0.98 and 1, got {character_coverage}"
-    )
 
     counts = [sum(1 for _ in _sentences(path)) for path in paths]
     for path, count in zip(paths, counts, strict=True):
@@ -100,6 +96,14 @@ def train_tokenizer(
     tokenizer = RemBertTokenizer(folder / VOCAB_FILE)
     tokenizer.save_pretrained(folder)
     return tokenizer
+
+
+def check_sizes(vocab_size: int, character_coverage: float) -> None:
+    """Raises ValueError for what no text can make right, before anyone reads one."""
+    whole = isinstance(vocab_size, int) and vocab_size > len(PIECES)
+    _require(whole, f"vocab_size must be an integer above {len(PIECES)}, the special tokens, got {vocab_size!r}")
+    covers = 0.98 <= character_coverage <= 1
+    _require(covers, f"character_coverage must be between 0.98 and 1, got {character_coverage}")
 
 
 def sentence_shares(counts: Sequence[int], alpha: float, total: int) -> list[int]:

@@ -1,10 +1,9 @@
 """Tokens, ids and text: how a tokenizer translates from ids back to text, whatever it does on the way there."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, overload
 
-import numpy as np
-
+from minirembert.tokenization.fast_sentencepiece import read_sentencepiece
 from minirembert.tokenization.special_tokens import SpecialTokens
 
 # English only, and only on the way back: "it 's , he said ." reads "it's, he said."
@@ -30,19 +29,29 @@ class Vocabulary(SpecialTokens):
     @overload
     def convert_tokens_to_ids(self, tokens: list[str] | tuple[str, ...]) -> list[int]: ...
     def convert_tokens_to_ids(self, tokens: str | list[str] | tuple[str, ...]) -> int | list[int]:
-        """The id of one token, or of several; the unknown token's for what is no token."""
-        return self._id_of(tokens) if isinstance(tokens, str) else list(map(self._id_of, tokens))
+        """The id of one token, or of several; the unknown token's for text that is no token. Raises TypeError for no text."""
+        if isinstance(tokens, str):
+            return self._id_of(tokens)
+        listed = list(tokens) if isinstance(tokens, Iterable) else [tokens]
+        for token in listed:
+            if not isinstance(token, str):
+                raise TypeError(f"a token, or a list of tokens, is needed, got {type(token).__name__} {token!r}"[:200])
+        return list(map(self._id_of, listed))
 
     @overload
     def convert_ids_to_tokens(self, ids: int, skip_special_tokens: bool = False) -> str: ...
     @overload
     def convert_ids_to_tokens(self, ids: Iterable[int], skip_special_tokens: bool = False) -> list[str]: ...
     def convert_ids_to_tokens(self, ids: int | Iterable[int], skip_special_tokens: bool = False) -> str | list[str]:
-        """The token of one id (special or not), or the tokens of several. Raises IndexError for an id there is not."""
-        if isinstance(ids, int | np.integer):
-            return self._token_of(int(ids))
+        """The token of one id (special or not), or the tokens of several.
+
+        Raises IndexError for an id there is not, TypeError for what is no integer.
+        """
+        ids = _plain_ids(ids)
+        if isinstance(ids, int):
+            return self._token_of(ids)
         skipped = set(self.all_special_ids) if skip_special_tokens else set()
-        return [self._token_of(i) for i in map(int, ids) if i not in skipped]
+        return [self._token_of(i) for i in ids if i not in skipped]
 
     def decode(
         self,
@@ -55,10 +64,9 @@ class Vocabulary(SpecialTokens):
 
         `clean_up_tokenization_spaces` (None: the tokenizer's own setting) drops the spaces before English punctuation.
         `spaces_between_special_tokens` puts a space around tokens that were added to the model's own. Raises IndexError
-        for an id there is not.
+        for an id there is not, TypeError for what is no integer.
         """
-        ids = token_ids.tolist() if hasattr(token_ids, "tolist") else token_ids
-        text = self._text_of(ids, skip_special_tokens, spaces_between_special_tokens)
+        text = self._text_of(_plain_ids(token_ids), skip_special_tokens, spaces_between_special_tokens)
         clean = self.clean_up_tokenization_spaces
         if clean_up_tokenization_spaces is not None:
             clean = clean_up_tokenization_spaces
@@ -88,21 +96,50 @@ class Vocabulary(SpecialTokens):
         special = set(self.all_special_tokens)
         outside = {token for token, index in self._added_ids.items() if token not in special}
         outside |= {token for token in self.additional_special_tokens if self._id_of(token) >= self.vocab_size}
-        if outside.isdisjoint(tokens):
-            return self.convert_tokens_to_string(list(tokens))
-        texts: list[str] = []
-        stretch: list[str] = []
-        for token in tokens:
-            if token not in outside:
-                stretch.append(token)
-                continue
-            if stretch and (text := self.convert_tokens_to_string(stretch)):
-                texts.append(text)
-            texts.append(token)
-            stretch = []
-        if stretch:
-            texts.append(self.convert_tokens_to_string(stretch))
-        return (" " if spaces else "").join(texts)
+        return text_around(list(tokens), {token: token for token in outside}, self.convert_tokens_to_string, spaces)
+
+
+def text_around[T: (int, str)](
+    items: list[T], outside: Mapping[T, str], text_of: Callable[[list[T]], str], spaces: bool
+) -> str:
+    """Text of tokens or ids: `text_of` each stretch between those in `outside`, which stand for their own text; a space
+    between all of them if `spaces`.
+    """
+    if outside.keys().isdisjoint(items):
+        return text_of(items)
+    texts: list[str] = []
+    stretch: list[T] = []
+    for item in items:
+        if item not in outside:
+            stretch.append(item)
+            continue
+        if stretch and (text := text_of(stretch)):
+            texts.append(text)
+        texts.append(outside[item])
+        stretch = []
+    if stretch:
+        texts.append(text_of(stretch))
+    return (" " if spaces else "").join(texts)
+
+
+def _plain_ids(value: Any) -> int | list[int]:
+    """One id, or a list of them, from lists, arrays and tensors."""
+    ids = value.tolist() if hasattr(value, "tolist") else value
+    if _is_integer(ids):
+        return int(ids)
+    if isinstance(ids, str | bytes | Mapping) or not isinstance(ids, Iterable):
+        raise TypeError(f"an id, or a list of ids, is needed, got {type(ids).__name__} {ids!r}"[:200])
+    listed = [item.tolist() if hasattr(item, "tolist") else item for item in ids]
+    for item in listed:
+        if isinstance(item, list | tuple):
+            raise TypeError(f"one list of ids is needed, got a list of lists, {listed!r}"[:200] + "; use batch_decode")
+        if not _is_integer(item):
+            raise TypeError(f"an id must be an integer, got {type(item).__name__} {item!r}"[:200])
+    return listed
+
+
+def _is_integer(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def sentencepiece_processor(model: bytes, name: str) -> Any:
@@ -112,6 +149,7 @@ def sentencepiece_processor(model: bytes, name: str) -> Any:
     processor = sentencepiece.SentencePieceProcessor()
     try:
         processor.LoadFromSerializedProto(model)
-    except RuntimeError as error:
-        raise ValueError(f"{name} is not a SentencePiece model: {error}") from error
+    except RuntimeError as error:  # its reasons are places in its source, so ours comes first
+        read_sentencepiece(model, name)
+        raise ValueError(f"{name} is not a SentencePiece model: SentencePiece cannot read it") from error
     return processor

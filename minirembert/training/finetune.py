@@ -48,7 +48,10 @@ class FinetuneSettings:
     """Everything that decides the outcome."""
 
     model: str = option("pre-trained folder, with its tokenizer")
-    train: str = option(".conllu file: tagging; .tsv or .jsonl file: classification")
+    train: str = option(
+        ".conllu file: tagging; .tsv or .jsonl file: classification, with the columns label and text "
+        "(or text_a and text_b, for pairs), which the first line of a .tsv file names"
+    )
     out: str = option("folder of the run and its result")
     evaluate: tuple[str, ...] = option("files of the same kind to score the model on, one language each", ())
     epochs: int = option("passes over the training file", 3)

@@ -42,6 +42,7 @@ class PretrainSettings:
     held_out_every: int = option("without held-out files, each N-th line of the corpus is held out", 20)
     tokenizer: str | None = option("folder of a tokenizer; none: one is trained on the corpus", None)
     vocab_size: int = option("pieces of the tokenizer that is trained", 4000)
+    character_coverage: float = option("share of the text whose characters get a piece", 0.9995)
     hidden_size: int = option("H, the width of the encoder", 128)
     num_hidden_layers: int = option("L, the number of blocks", 4)
     num_attention_heads: int = option("h, heads in each block", 4)
@@ -112,7 +113,12 @@ def pretrain(settings: PretrainSettings, say: Callable[[str], None] = print) -> 
     or OSError for input that cannot be used, FileExistsError for an output folder that holds something else, and
     `Interrupted` when asked to stop.
     """
-    schedule = settings.schedule  # complains before any work is done
+    schedule = settings.schedule  # complains before any work is done, like the next two
+    _config(settings, settings.vocab_size)
+    if settings.tokenizer is None:
+        from minirembert.tokenization.training import check_sizes
+
+        check_sizes(settings.vocab_size, settings.character_coverage)
     lines = _read_corpus(settings) if settings.corpus else None
     with RunFolder(Path(settings.out), _identity(settings)) as folder:
         return _pretrain(settings, schedule, lines, folder, say)
@@ -132,7 +138,13 @@ def _pretrain(
         lines = _read_corpus(settings)
     train_lines, held_out_lines = lines
     tokenizer = _tokenizer(settings, folder.path, say)
-    config = _config(settings, tokenizer)
+    config = _config(
+        settings,
+        len(tokenizer),
+        pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=tokenizer.cls_token_id,
+        eos_token_id=tokenizer.sep_token_id,
+    )
 
     data, held_out_data = (
         MaskedLMData(
@@ -178,6 +190,7 @@ def _pretrain(
     losses = held_out_losses(model, held_out)
     overall = losses.pop("all")
     model.save_pretrained(folder.path)
+    tokenizer.model_max_length = config.max_position_embeddings  # so that truncation=True cuts to what the model takes
     tokenizer.save_pretrained(folder.path)
     save_loss_curve(folder.metrics(), unigram_loss, unigram_entropy, folder.path / "loss.png")
     say(
@@ -258,7 +271,7 @@ def _read_files(files: tuple[str, ...]) -> Lines:
 def _encode(lines: Lines, tokenizer: RemBertTokenizer) -> list[Language]:
     languages = []
     for name, of_language in lines.items():
-        encoded = tokenizer(of_language, add_special_tokens=False)["input_ids"]
+        encoded = tokenizer(of_language, add_special_tokens=False, verbose=False)["input_ids"]
         encoded = [ids for ids in encoded if ids]
         if not encoded:
             raise ValueError(f"{name} has no text that the tokenizer can read")
@@ -286,13 +299,14 @@ def _tokenizer(settings: PretrainSettings, folder: Path, say: Callable[[str], No
     trained = folder / "tokenizer"
     if not (trained / "sentencepiece.model").is_file():
         say(f"training a tokenizer of {settings.vocab_size:,} pieces")
-        train_tokenizer([Path(file) for file in settings.corpus], settings.vocab_size, trained)
+        files = [Path(file) for file in settings.corpus]
+        train_tokenizer(files, settings.vocab_size, trained, character_coverage=settings.character_coverage)
     return RemBertTokenizer.from_pretrained(trained)
 
 
-def _config(settings: PretrainSettings, tokenizer: RemBertTokenizer) -> RemBertConfig:
+def _config(settings: PretrainSettings, vocab_size: int, **special_ids: int) -> RemBertConfig:
     return RemBertConfig(
-        vocab_size=len(tokenizer),
+        vocab_size=vocab_size,
         hidden_size=settings.hidden_size,
         num_hidden_layers=settings.num_hidden_layers,
         num_attention_heads=settings.num_attention_heads,
@@ -303,7 +317,5 @@ def _config(settings: PretrainSettings, tokenizer: RemBertTokenizer) -> RemBertC
         hidden_dropout_prob=settings.dropout,
         attention_probs_dropout_prob=settings.dropout,
         max_position_embeddings=settings.sequence_length,
-        pad_token_id=tokenizer.pad_token_id,
-        bos_token_id=tokenizer.cls_token_id,
-        eos_token_id=tokenizer.sep_token_id,
+        **special_ids,
     )
