@@ -7,7 +7,7 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,8 @@ def atomic_file(path: Path) -> Iterator[Path]:
     except OSError as error:
         raise WriteError(path, error) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(NotADirectoryError):  # where the folder is a file, there is nothing to remove either
+            temporary.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -15,10 +15,10 @@ from models import TASKS, make_model, randomised
 
 import minirembert
 from minirembert import RemBertConfig, RemBertForCausalLM, RemBertForMaskedLM, RemBertModel
-from minirembert.checkpoint import held, read_tensors, save_weights, weight_files, write_weights
+from minirembert.checkpoint import held, read_tensors, weight_files, write_weights
 from minirembert.checkpoint.convert import convert
 from minirembert.checkpoint.save import parse_size
-from minirembert.checkpoint.tensors import HeldTensor, from_bfloat16, to_bfloat16
+from minirembert.checkpoint.tensors import FLOATS, HeldTensor, from_bfloat16, to_bfloat16
 
 SAVED: dict[str, dict[str, Any]] = {
     "safetensors": {},
@@ -100,8 +100,8 @@ def test_a_number_that_is_too_large_for_its_new_dtype(value, dtype, format, tmp_
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
 def test_infinity_and_nan_stay_what_they_are(dtype, tmp_path):
-    save_weights({"x": np.array([np.inf, -np.inf, np.nan, -0.0, 1])}, tmp_path / "a" / "model.safetensors")
-    convert(tmp_path / "a", tmp_path / "b", "pytorch", dtype=dtype)
+    plan = {"x": (HeldTensor("x", np.array([np.inf, -np.inf, np.nan, -0.0, 1])), FLOATS[dtype])}
+    write_weights(plan, tmp_path / "b", "pytorch")
     found = read_tensors(tmp_path / "b")["x"].read(np.float64)
     assert np.array_equal(found, [np.inf, -np.inf, np.nan, -0.0, 1], equal_nan=True) and np.signbit(found[3])
 

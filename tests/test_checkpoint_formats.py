@@ -130,7 +130,8 @@ def test_torch_loads_our_pickles_without_trust(dtype, tmp_path):
     tensors = {str(shape): (100 * torch.randn(shape, generator=rng)).to(getattr(torch, dtype))
                for shape in [(3, 5), (), (0, 4), (7,), (2, 1, 3)]}  # fmt: skip
     torch.save(tensors, tmp_path / "pytorch_model.bin")
-    convert(tmp_path, tmp_path / "new", "pytorch")
+    plan = {name: (tensor, tensor.dtype) for name, tensor in read_tensors(tmp_path).items()}
+    write_weights(plan, tmp_path / "new", "pytorch")
     for mapped in (False, True):
         again = torch.load(tmp_path / "new" / "pytorch_model.bin", weights_only=True, mmap=mapped)
         assert list(again) == list(tensors)
@@ -300,8 +301,8 @@ def test_keras_names_go_there_and_back():
 def test_a_folder_that_needs_h5py(tmp_path, monkeypatch, capsys):
     source = keras_folder(tmp_path / "keras")
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(ImportError, match=r"tf_model.h5 needs the library h5py.*minirembert\[h5\]"):
+    with pytest.raises(ImportError, match=r"tf_model.h5 needs the library h5py.*: pip install h5py$"):
         RemBertForMaskedLM.from_pretrained(source)
     assert main(["convert", str(source), str(tmp_path / "x"), "--format", "pytorch"]) == 1
-    assert "minirembert[h5]" in capsys.readouterr().err
+    assert "pip install h5py" in capsys.readouterr().err
     assert not (tmp_path / "x").exists()

@@ -57,9 +57,10 @@ def test_json_that_is_none(content, reason, tmp_path):
 
 
 def test_json_that_is_not_there(tmp_path):
-    for path in (tmp_path / "x.json", tmp_path):
-        with refused(FileNotFoundError, f"{path} does not exist"):
-            read_json(path)
+    with refused(FileNotFoundError, f"{tmp_path / 'x.json'} does not exist"):
+        read_json(tmp_path / "x.json")
+    with refused(FileNotFoundError, f"{tmp_path} is a folder, not a file"):
+        read_json(tmp_path)
 
 
 def test_json_that_is_good(tmp_path):

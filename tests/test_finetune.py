@@ -234,13 +234,14 @@ def test_sentences_and_pairs_are_two_tasks(folder: Path, tmp_path: Path) -> None
     finetune(small(folder, tmp_path, train=pairs, max_length=5), say=quietly)
 
 
-@pytest.mark.parametrize("max_length", [3, 4, 24])
+@pytest.mark.parametrize(("max_length", "times"), [(3, 1), (4, 1), (24, 1), (24, 6)])  # 24 is the tokenizer's limit too
 def test_how_many_examples_were_cut_is_said_once(
-    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, max_length: int
+    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, max_length: int, times: int
 ) -> None:
     tokenizer = RemBertTokenizer.from_pretrained(folder / "model")
-    lengths = [len(tokenizer.encode(text)) for text in ("the cat", "a dog", "the bird", "the cat sees a dog")]
-    test = tsv(tmp_path / "test.tsv", ["the cat sees a dog\tgood"])
+    last = " ".join(["the cat sees a dog"] * times)
+    lengths = [len(tokenizer.encode(text, verbose=False)) for text in ("the cat", "a dog", "the bird", last)]
+    test = tsv(tmp_path / "test.tsv", [f"{last}\tgood"])
     said: list[str] = []
     with caplog.at_level(logging.WARNING):
         finetune(small(folder, tmp_path, evaluate=(test,), max_length=max_length), say=said.append)

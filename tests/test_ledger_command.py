@@ -56,7 +56,7 @@ def test_the_command_prints_the_paper(tmp_path: Path, capsys: pytest.CaptureFixt
     [
         (["--num-attention-heads", "7"], "hidden_size must be a multiple of num_attention_heads (7), got 1152"),
         (["--model", "{dir}", "--tied"], "--model takes all sizes from {dir}: it goes without --tied"),
-        (["--model", "{dir}"], "config.json describes a bert model: the ledger reads RemBERT's"),
+        (["--model", "{dir}"], "config.json describes a model of the type 'bert', not 'rembert'"),
         (["--model", "{dir}/none"], "none is not a folder with a saved model"),
         (["--paper", "--tied"], "--paper has models of its own: it goes without sizes, --model and --page"),
         (["--sequence-length", "600"], "sequence_length must be 1 to 512 (max_position_embeddings), got 600"),

@@ -359,9 +359,9 @@ def test_characters_for_which_there_is_no_room(tmp_path: Path) -> None:
     (tmp_path / "x.txt").write_text("the cat sees the dog\n" * 200 + rare + "\n", encoding="utf-8")
     corpus = (str(tmp_path / "x.txt"),)
     with pytest.raises(ValueError, match=r"raise it, or lower character_coverage \(now 0.9995\)"):
-        pretrain(settings(corpus, tmp_path / "run", vocab_size=26, steps=3), say=quietly)
-    changed = settings(corpus, tmp_path / "run", vocab_size=26, steps=3, character_coverage=0.98)
-    assert len(pretrain(changed, say=quietly).tokenizer) == 26
+        pretrain(settings(corpus, tmp_path / "run", vocab_size=18, steps=3), say=quietly)
+    changed = settings(corpus, tmp_path / "run", vocab_size=18, steps=3, character_coverage=0.98)
+    assert len(pretrain(changed, say=quietly).tokenizer) == 18
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -393,6 +393,17 @@ def test_a_damaged_file_of_a_run_is_named(
 
 
 # --- what comes out --------------------------------------------------------------------------------------------------
+
+
+def test_a_run_with_the_tokenizer_of_another_run(
+    tmp_path: Path, corpus: tuple[str, ...], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its limit is that of the other model. Lines are joined and cut here, so a long one is nothing to warn of."""
+    for tokenizer, length in ((None, 12), (str(tmp_path / "run-12"), 16)):
+        out = tmp_path / f"run-{length}"
+        pretrain(settings(corpus, out, steps=3, tokenizer=tokenizer, sequence_length=length), say=quietly)
+        assert RemBertTokenizer.from_pretrained(out).model_max_length == length
+    assert not caplog.records
 
 
 def test_the_result_loads_and_scores_the_loss_it_was_given(tmp_path: Path, corpus: tuple[str, ...]) -> None:

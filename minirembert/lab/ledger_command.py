@@ -102,11 +102,7 @@ def _sizes(folder: Path | None, given: dict[str, object]) -> Sizes:
         raise ValueError(
             f"--model takes all sizes from {folder}: it goes without --{next(iter(given)).replace('_', '-')}"
         )
-    config = RemBertConfig.from_pretrained(folder)
-    kind = config.extra.get("model_type", "rembert")
-    if kind != "rembert":
-        raise ValueError(f"{folder / 'config.json'} describes a {kind} model: the ledger reads RemBERT's")
-    return Sizes.from_config(config)
+    return Sizes.from_config(RemBertConfig.from_pretrained(folder))
 
 
 def _write_json(path: Path, what: object) -> None:

@@ -1,7 +1,8 @@
 """Text to token ids and back.
 
 tokenizer.py        RemBertTokenizer, on the sentencepiece library
-fast.py             RemBertTokenizerFast, on the tokenizers library; its pipeline: fast_backend.py, fast_sentencepiece.py
+fast.py             RemBertTokenizerFast, on the tokenizers library; its pipeline: fast_backend.py, fast_sentencepiece.py;
+                    a call of the library and what it cannot cut: fast_calls.py
 auto.py             AutoTokenizer, the one that a folder asks for
 
 What both have in common, each a class that adds to the one before:

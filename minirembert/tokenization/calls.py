@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Any, Unpack
 
 from minirembert.tokenization.encoding import BatchEncoding, padded_array
-from minirembert.tokenization.lengths import kept_lengths, overflow, pad, padded_length
+from minirembert.tokenization.lengths import Limit, Side, kept_lengths, overflow, pad, padded_length
 from minirembert.tokenization.options import CallOptions, Options, settle
 from minirembert.tokenization.rows import Origin, Tokens, kept, pairs_of_batch, plain_batch
 from minirembert.tokenization.template import Template
@@ -24,10 +24,9 @@ logger = logging.getLogger(__name__)
 class Calls(Template):
     """A tokenizer as a function. A subclass gives `tokenize` and `_encode`."""
 
-    model_max_length: int
+    model_max_length = Limit()
+    padding_side, truncation_side = Side(), Side()
     model_input_names: list[str]
-    padding_side: str
-    truncation_side: str
     split_special_tokens: bool
     _warned: set[str]
 
@@ -215,7 +214,7 @@ class Calls(Template):
 
         Made for collecting examples that were tokenized one by one. Only what a tokenizer itself makes is padded: "labels",
         for example, are not. Arrays and tensors are padded to such. Raises ValueError where there are no input_ids or the
-        lists do not have the same number of rows.
+        lists do not have the same number of rows, or are none.
         """
         data, kind = plain_batch(encoded_inputs)
         settled = settle(

@@ -10,7 +10,6 @@ of RemBertTokenizer but for the differences in DEVIATIONS.md. What this file doe
 """
 
 import logging
-import os
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -259,6 +258,8 @@ class RemBertTokenizerFast(PreTrainedTokenizer):
         if normalizer is None or normalizer.normalize_str("a ") != "a":
             return text_of(listed)
         added = {index: token.content for index, token in self._added.items() if not token.special}
+        skipped = set(self.all_special_ids) if skip_special_tokens else set()
+        listed = [index for index in listed if index not in skipped]
         return text_around(listed, added, text_of, spaces)
 
     # --- files ---
@@ -273,10 +274,11 @@ class RemBertTokenizerFast(PreTrainedTokenizer):
             raise ValueError(
                 "there is no sentencepiece.model to save: this tokenizer was made from a tokenizer.json alone"
             )
-        if not os.path.isdir(save_directory):
-            logger.error("not saved: %r is not a folder", str(save_directory))
+        folder = Path(save_directory)
+        if not str(save_directory) or not folder.is_dir():  # an empty name would be the current folder
+            logger.error("not saved: %s is not a folder", str(save_directory) or "an empty name")
             return None
-        path = named(Path(save_directory), filename_prefix, VOCAB_FILE)
+        path = named(folder, filename_prefix, VOCAB_FILE)
         with atomic_file(path) as temporary:
             temporary.write_bytes(self._model_bytes)
         return (str(path),)

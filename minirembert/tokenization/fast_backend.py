@@ -212,7 +212,9 @@ def one_sentence(what: str) -> Iterator[None]:
         yield
     except BaseException as error:
         if isinstance(error, Exception) or type(error).__name__ == "PanicException":
-            reason = " ".join(str(error).split())
+            reason = (
+                " ".join(str(error).split()) if isinstance(error, Exception) else "the tokenizers library fails on it"
+            )
             raise ValueError(f"{what}: {reason[:300]}") from error
         raise
 

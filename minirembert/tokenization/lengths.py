@@ -1,14 +1,49 @@
-"""How sequences are cut and padded: the rules alone, on lists of integers and their lengths."""
+"""How sequences are cut and padded: the rules alone, on lists of integers and their lengths; the settings they need."""
 
 import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 TRUNCATION_STRATEGIES = ("only_first", "only_second", "longest_first", "do_not_truncate")
 PADDING_STRATEGIES = ("longest", "max_length", "do_not_pad")
 SIDES = ("right", "left")
+NO_LIMIT = int(1e30)  # what Hugging Face writes as model_max_length where there is no limit
 
 logger = logging.getLogger(__name__)
+
+
+class Side:
+    """An attribute that is 'right' or 'left'."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, owner: Any, kind: type | None = None) -> Any:
+        return self if owner is None else owner.__dict__[self._name]
+
+    def __set__(self, owner: Any, value: Any) -> None:
+        if not isinstance(value, str) or value not in SIDES:
+            raise ValueError(f"{self._name} must be 'right' or 'left', got {value!r}")
+        owner.__dict__[self._name] = value
+
+
+class Limit:
+    """An attribute that is a number of tokens, at least 1. None, like what is above NO_LIMIT, stands for NO_LIMIT."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, owner: Any, kind: type | None = None) -> Any:
+        return self if owner is None else owner.__dict__[self._name]
+
+    def __set__(self, owner: Any, value: Any) -> None:
+        if not isinstance(value, int | float | np.integer | None) or isinstance(value, bool):
+            raise TypeError(f"{self._name} must be a number, got {value!r}")
+        if value is not None and not value >= 1:  # of NaN, too, this is true
+            raise ValueError(f"{self._name} must be at least 1, got {value!r}")
+        owner.__dict__[self._name] = NO_LIMIT if value is None else int(min(value, NO_LIMIT))
 
 
 def kept_lengths(first: int, second: int | None, excess: int, strategy: str) -> tuple[int, int | None]:

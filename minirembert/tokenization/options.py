@@ -6,7 +6,6 @@ from typing import Any, Protocol, TypedDict
 from minirembert.tokenization.encoding import require_tensor_type
 from minirembert.tokenization.lengths import PADDING_STRATEGIES, TRUNCATION_STRATEGIES
 
-NO_LIMIT = int(1e30)  # what Hugging Face writes as model_max_length where there is no limit
 LARGEST_LIMIT = int(1e20)  # above it Hugging Face takes model_max_length for none
 
 

@@ -7,8 +7,6 @@ from typing import Any, Self
 
 from minirembert.tokenization.calls import Calls
 from minirembert.tokenization.folder import read_settings, write_settings
-from minirembert.tokenization.lengths import SIDES
-from minirembert.tokenization.options import NO_LIMIT
 from minirembert.tokenization.special_tokens import SPECIAL_TOKEN_NAMES
 
 INPUT_NAMES = ("input_ids", "token_type_ids", "attention_mask")
@@ -37,17 +35,12 @@ class PreTrainedTokenizer(Calls):
     ) -> None:
         """The part of a constructor that knows no model. `tokens` has the named special tokens.
 
-        Raises ValueError for a side that is none, TypeError for a token that is none.
+        Raises ValueError for a side or a limit that is none, TypeError for a token that is none.
         """
-        for name, side in (("padding_side", padding_side), ("truncation_side", truncation_side)):
-            if side not in SIDES:
-                raise ValueError(f"{name} must be 'right' or 'left', got {side!r}")
-        if not isinstance(model_max_length, int | float | None) or isinstance(model_max_length, bool):
-            raise TypeError(f"model_max_length must be a number, got {model_max_length!r}")
         names: list[Any] = list(model_input_names) if isinstance(model_input_names, list | tuple) else [None]
         if not all(isinstance(name, str) for name in names):
             raise TypeError(f"model_input_names must be a list of names, got {model_input_names!r}")
-        self.model_max_length = NO_LIMIT if model_max_length is None else int(model_max_length)
+        self.model_max_length = model_max_length
         self.padding_side, self.truncation_side = padding_side, truncation_side
         self.model_input_names = names
         self.clean_up_tokenization_spaces = clean_up_tokenization_spaces
@@ -72,8 +65,10 @@ class PreTrainedTokenizer(Calls):
         """Writes the tokenizer into a folder, for `from_pretrained` here and in transformers, and returns the paths.
 
         Each file gets the prefix, if there is one. `legacy_format` is for fast tokenizers. Raises OSError where the files
-        cannot be written.
+        cannot be written, ValueError for an empty name.
         """
+        if not str(save_directory):
+            raise ValueError("save_directory must be the name of a folder, got an empty one; for this folder say '.'")
         folder = Path(save_directory)
         folder.mkdir(parents=True, exist_ok=True)
         settings = write_settings(
@@ -119,7 +114,8 @@ class PreTrainedTokenizer(Calls):
         try:
             return cls(**{**settings, **changes, **files})
         except (TypeError, ValueError) as error:  # one of the files' settings, most likely, so their place helps
-            raise ValueError(f"{path}: {error}") from error
+            named = any(str(file) in str(error) for file in files.values())
+            raise ValueError(str(error) if named else f"{path}: {error}") from error
 
     def __repr__(self) -> str:
         name = type(self).__name__

@@ -7,6 +7,8 @@ import numpy as np
 
 from minirembert.tokenization.lengths import keep
 
+PADDED = {"input_ids", "token_type_ids", "attention_mask", "special_tokens_mask"}
+
 
 class Tokens(NamedTuple):
     """One side of an input: its ids and, where the caller gave a list of words, the word each id came from."""
@@ -95,7 +97,17 @@ def plain_batch(encoded: Any) -> tuple[dict[str, Any], str | None]:
     ids = encoded["input_ids"]
     sample = ids[0] if isinstance(ids, list | tuple) and len(ids) else ids
     kind = None if not hasattr(sample, "ndim") else "np" if isinstance(sample, np.ndarray | np.generic) else "pt"
-    return {name: _plain(values) for name, values in encoded.items()}, kind
+    data = {name: _plain(values) for name, values in encoded.items()}
+    for name in PADDED & data.keys():
+        if not _is_lists(data[name]):
+            raise ValueError(f"pad needs lists of integers, got {name} {data[name]!r}"[:200])
+    return data, kind
+
+
+def _is_lists(values: Any) -> bool:
+    """Whether this is one row of integers, or several."""
+    rows = values if isinstance(values, list) and values and isinstance(values[0], list) else [values]
+    return all(isinstance(row, list) and all(isinstance(value, int) for value in row) for row in rows)
 
 
 def _plain(values: Any) -> Any:

@@ -182,8 +182,12 @@ class SpecialTokens:
         """Adds tokens and gives them their names, as in {"pad_token": "<pad>", "additional_special_tokens": ["<a>"]}.
 
         Returns how many the vocabulary did not have. Additional ones take the place of those before, which stay in the
-        vocabulary, unless `replace_additional_special_tokens` is False. Raises ValueError for an unknown name.
+        vocabulary, unless `replace_additional_special_tokens` is False. Raises ValueError for an unknown name, TypeError
+        for what is no dictionary.
         """
+        if not isinstance(special_tokens_dict, Mapping):
+            what = f"{type(special_tokens_dict).__name__} {special_tokens_dict!r}"[:100]
+            raise TypeError(f"add_special_tokens needs names with tokens, as in {{'mask_token': '<mask>'}}, got {what}")
         flags = {"normalized": False, "special": True, **STRIPPING}
         named: dict[str, AddedToken] = {}
         additional: list[AddedToken] | None = None

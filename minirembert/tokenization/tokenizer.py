@@ -12,7 +12,6 @@ What this file does not do: it knows nothing about characters and where they wen
 """
 
 import logging
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -242,10 +241,11 @@ class RemBertTokenizer(PreTrainedTokenizer):
 
         Logs an error and returns None where `save_directory` is no folder.
         """
-        if not os.path.isdir(save_directory):
-            logger.error("not saved: %r is not a folder", str(save_directory))
+        folder = Path(save_directory)
+        if not str(save_directory) or not folder.is_dir():  # an empty name would be the current folder
+            logger.error("not saved: %s is not a folder", str(save_directory) or "an empty name")
             return None
-        path = named(Path(save_directory), filename_prefix, VOCAB_FILE)
+        path = named(folder, filename_prefix, VOCAB_FILE)
         with atomic_file(path) as temporary:
             temporary.write_bytes(self._model_bytes)
         return (str(path),)

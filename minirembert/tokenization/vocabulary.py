@@ -1,13 +1,15 @@
 """Tokens, ids and text: how a tokenizer translates from ids back to text, whatever it does on the way there."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, overload
+from typing import Any, TypeVar, overload
 
 from minirembert.tokenization.fast_sentencepiece import read_sentencepiece
 from minirembert.tokenization.special_tokens import SpecialTokens
 
 # English only, and only on the way back: "it 's , he said ." reads "it's, he said."
 CLEAN_UPS = (" .", " ?", " !", " ,", " ' ", " n't", " 'm", " 's", " 've", " 're")
+
+T = TypeVar("T", int, str)
 
 
 class Vocabulary(SpecialTokens):
@@ -79,7 +81,9 @@ class Vocabulary(SpecialTokens):
         clean_up_tokenization_spaces: bool | None = None,
         spaces_between_special_tokens: bool = True,
     ) -> list[str]:
-        """`decode` for each sequence."""
+        """`decode` for each sequence. Raises TypeError for what is no list of them."""
+        if not isinstance(sequences, Iterable):
+            raise TypeError(f"a list of lists of ids is needed, got {type(sequences).__name__} {sequences!r}"[:200])
         options = (skip_special_tokens, clean_up_tokenization_spaces, spaces_between_special_tokens)
         return [self.decode(ids, *options) for ids in sequences]
 
@@ -99,9 +103,7 @@ class Vocabulary(SpecialTokens):
         return text_around(list(tokens), {token: token for token in outside}, self.convert_tokens_to_string, spaces)
 
 
-def text_around[T: (int, str)](
-    items: list[T], outside: Mapping[T, str], text_of: Callable[[list[T]], str], spaces: bool
-) -> str:
+def text_around(items: list[T], outside: Mapping[T, str], text_of: Callable[[list[T]], str], spaces: bool) -> str:
     """Text of tokens or ids: `text_of` each stretch between those in `outside`, which stand for their own text; a space
     between all of them if `spaces`.
     """
