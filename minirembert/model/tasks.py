@@ -27,6 +27,10 @@ class RemBertForMaskedLM(RemBertPreTrainedModel):
     def head_shapes(cls, config: RemBertConfig) -> dict[str, tuple[int, ...]]:
         return output_head_shapes(config)
 
+    def score(self, run: ForwardPass, p: Parameters, x: Any) -> Any:
+        """Hidden states (..., H) -> logits (..., V)."""
+        return output_head(run, p, x)
+
     def run_forward(
         self, run: ForwardPass, for_loss_only: bool = False, labels: Any = None, **inputs: Any
     ) -> TaskOutput:
@@ -35,14 +39,14 @@ class RemBertForMaskedLM(RemBertPreTrainedModel):
         assert x is not None
         p = Parameters(self.parameters)
         if labels is None:
-            return _output(None, output_head(run, p, x), base)
+            return _output(None, self.score(run, p, x), base)
         labels = class_labels(labels, x.shape[:2], self.config.vocab_size).reshape(-1)
         labelled = np.flatnonzero(labels != IGNORE_INDEX)
         if for_loss_only:
             # Scoring V pieces is 43% of RemBERT's work; the loss asks for it at 15% of the positions.
-            logits = output_head(run, p, run.ops.select_rows(x, labelled))
+            logits = self.score(run, p, run.ops.select_rows(x, labelled))
             return _output(run.ops.cross_entropy(logits, labels[labelled]), None, base)
-        logits = output_head(run, p, x)
+        logits = self.score(run, p, x)
         loss = run.ops.cross_entropy(run.ops.select_rows(logits, labelled), labels[labelled])
         return _output(loss, logits, base)
 
