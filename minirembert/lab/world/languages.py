@@ -8,7 +8,7 @@
 
 A word is its concept with the language before it, or, for the share `overlap` of the concepts, the concept alone: such a
 word is the same in all languages, an anchor. Which concepts these are depends on `seed`, not on the language, so languages
-of one seed share the same ones. With `synonyms` n a concept has n words, and which of them is said depends on the rest of its clause
+of one seed share the same ones. With `synonyms` n a concept has n words, and which of them is said depends on its clause
 (on its verb; a verb's own on its subject): as words do, each keeps its own company.
 
 Not here: inflection and articles. Number is a word before its noun ("PL", or a numeral). A name is one word for the person

@@ -181,7 +181,7 @@ def _words(world: World, seed: int, train: Mapping[str, Sequence[Meaning]]) -> l
         return sorted(
             {token.form for name, meanings in train.items() for m in meanings for token in realize(m, name).tokens}
         )
-    concepts = sorted(world.concepts()) + [PLURAL, NOT]
+    concepts = [*sorted(world.concepts()), PLURAL, NOT]
     words: dict[str, None] = {}
     for name in world.language_names:
         words |= dict.fromkeys(word for concept in concepts for word in _language(world, seed, name).words(concept))
