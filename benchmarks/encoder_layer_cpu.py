@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 from statistics import median
 
-from benchmarks.provenance import provenance
+from minirembert.provenance import provenance
 
 LENGTHS = (128, 512)
 SECONDS_PER_MEASUREMENT = 2.0

@@ -42,7 +42,7 @@ from benchmarks.gpu_timing import (
     reason_not_to_capture,
     sets_needed,
 )
-from benchmarks.provenance import provenance
+from minirembert.provenance import provenance
 from kernels._launch import INTERPRETED
 
 NOTHING = "There is no GPU here on which kernels are compiled, so nothing was measured and nothing was written."

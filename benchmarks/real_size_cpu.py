@@ -14,7 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks.provenance import provenance
+from minirembert.provenance import provenance
 
 
 def write(folder: Path) -> None:

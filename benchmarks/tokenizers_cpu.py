@@ -20,7 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.provenance import provenance
+from minirembert.provenance import provenance
 
 SIZE = 1_000_000  # bytes of UTF-8
 ROUNDS = 5

@@ -92,7 +92,10 @@ class LabModel(RemBertForMaskedLM):
         kept = self.sizes.num_hidden_layers if kept_layers is None else kept_layers
         if not 0 <= kept <= self.sizes.num_hidden_layers:
             raise ValueError(f"kept_layers must lie between 0 and {self.sizes.num_hidden_layers}, got {kept}")
-        config = RemBertConfig(**{**self.config.to_dict(), "num_hidden_layers": kept, **changes})
+        settings = {
+            name: value for name, value in self.config.to_dict().items() if name not in ("id2label", "label2id")
+        }
+        config = RemBertConfig(**{**settings, "num_hidden_layers": kept, **changes})
         numpy = self.backend.numpy
         model = task(config, dtype=str(self.backend.host_dtype), seed=seed)
         for name, array in model.parameters.items():

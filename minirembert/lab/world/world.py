@@ -11,7 +11,8 @@ from minirembert.lab.world.languages import NOT, ORDERS, PLURAL, LabLanguage
 from minirembert.settings import option
 
 TRACKS = ("lab", "real")
-SPECIALS = ("[PAD]", "[CLS]", "[SEP]", "[MASK]", "[UNK]")
+QUESTION_WORDS = ("[WHO]", "[WHAT]", "[WHERE]", "[WHEN]")  # of all languages; no sentence to learn from has them
+SPECIALS = ("[PAD]", "[CLS]", "[SEP]", "[MASK]", "[UNK]", *QUESTION_WORDS)
 # A small world has the most frequent concepts of each kind (of nouns: of each class), `breadth` times as many.
 FREQUENT = {
     "verb": 20, "adjective": 16, "noun": 6, "person_name": 6, "place_name": 6, "numeral": 4, "time": 4, "relation": 3,

@@ -11,7 +11,7 @@ def provenance(*packages: str) -> dict[str, object]:
     """Date, commit, Python, platform and the versions of `packages`, for the head of a result file."""
     return {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "commit": _git("rev-parse", "--short", "HEAD") + ("+changes" if _git("status", "--porcelain", "-uno") else ""),
+        "commit": (_git("rev-parse", "--short", "HEAD") or "unknown") + ("+changes" if _git("status", "--porcelain", "-uno") else ""),
         "python": platform.python_version(),
         "machine": platform.machine(),
         "versions": {package: _version(package) for package in packages},

@@ -1,0 +1,271 @@
+"""One run of the lab: pre-train a variant in a world, then measure everything about it that any claim asks for.
+
+    Experiment(Variant(tied=True), World(), Training(steps=2000), Finetuning(), seed=0).run(Context())
+
+A run is a pure function of these settings: the corpus, the weights, the batches, the masks and the tasks' examples are drawn
+from `seed`, so runs of one seed that differ in one setting are a pair. What it returns is data for a JSON file; which claims
+are made of it is somebody else's business (`claims/`).
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from functools import lru_cache
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+
+from minirembert.data.masked_lm import MaskedLMData
+from minirembert.lab.conventions import PHASES
+from minirembert.lab.ledger import total
+from minirembert.lab.model import INPUT_EMBEDDING, OUTPUT_EMBEDDING, LabModel
+from minirembert.lab.probes import linear_cka, measure, side_gradients
+from minirembert.lab.tasks import TASKS, fine_tune, score
+from minirembert.lab.variant import POSITIONS, Variant
+from minirembert.lab.world import Corpus, World, build_corpus
+from minirembert.ops.array import Array
+from minirembert.ops.losses import IGNORE_INDEX
+from minirembert.settings import option
+from minirembert.training.optimizer import clip_gradients, learning_rate_at
+
+CLIP = 1.0  # of the gradient's norm (paper, Table 14)
+CURVE_POINTS = 10
+EARLY_STEPS = 200  # in which the two sides of an embedding are compared
+EARLY_EVERY = 20
+
+
+@dataclass(frozen=True)
+class Training:
+    """How long and how fast a variant is pre-trained. The optimizer's other settings are the paper's (Table 14)."""
+
+    steps: int = option("of pre-training", 2000)
+    batch_size: int = option("sentences in a batch", 64)
+    learning_rate: float = option("at its peak", 2e-3)
+    warmup: int = option("steps until the peak", 100)
+    backend: str = option("numpy, or triton (on a GPU)", "numpy")
+    dtype: str = option("of weights and activations", "float32")
+
+
+@dataclass(frozen=True)
+class Finetuning:
+    """How the tasks are learned, each by itself, from the pre-trained encoder without its last `dropped` blocks."""
+
+    tasks: tuple[str, ...] = option("names of tasks", tuple(TASKS))
+    dropped: tuple[int, ...] = option("how many of the last blocks are left out: every number is one fine-tuning", (0,))
+    steps: int = option("of each fine-tuning", 300)
+    batch_size: int = option("examples in a batch", 32)
+    learning_rate: float = option("at its peak", 1e-3)
+    examples: int = option("to learn from, in the first language", 3000)
+    scored: int = option("examples to be scored on, in each language", 500)
+
+
+@dataclass
+class Context:
+    """What a run is given from outside: somebody to tell how many steps are done, and the arrays of other runs."""
+
+    report: Callable[[int], None] = lambda steps: None
+    arrays: Mapping[str, Mapping[str, Array]] = field(default_factory=dict)
+
+
+class Result(dict[str, Any]):
+    """What a run measured, ready for JSON; `arrays` is kept beside it."""
+
+    arrays: dict[str, Array]
+
+    def __init__(self, measured: Mapping[str, Any], arrays: Mapping[str, Array] | None = None) -> None:
+        super().__init__(measured)
+        self.arrays = dict(arrays or {})
+
+
+class Job(Protocol):
+    """Something that the cache knows by its settings. `kind` is its name there, `steps` how long it takes."""
+
+    kind: ClassVar[str]
+
+    @property
+    def steps(self) -> int: ...
+
+    @property
+    def needs(self) -> Mapping[str, "Job"]: ...
+
+    def run(self, context: Context) -> Result: ...
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A pre-training run and its measurements; `finetuning` None leaves the tasks out."""
+
+    variant: Variant
+    world: World
+    training: Training
+    finetuning: Finetuning | None = None
+    seed: int = 0
+
+    kind: ClassVar[str] = "pretraining"
+
+    @property
+    def steps(self) -> int:
+        tasks = self.finetuning
+        return self.training.steps + (len(tasks.tasks) * len(tasks.dropped) * tasks.steps if tasks else 0)
+
+    @property
+    def needs(self) -> Mapping[str, Job]:
+        return {}
+
+    def run(self, context: Context) -> Result:
+        corpus = cached_corpus(self.world, self.seed)
+        sizes = self.variant.sizes(len(corpus.pieces))
+        model = LabModel(sizes, seed=self.seed, backend=self.training.backend, dtype=self.training.dtype)
+        measured: dict[str, Any] = {
+            "vocab_size": len(corpus.pieces),
+            "parameters": {phase: total(sizes, phase) for phase in PHASES},
+        }
+        measured |= pretrain(model, corpus, self.training, context.report)
+        model = on_host(model)
+        measured |= held_out(model, corpus)
+        measured |= measure(model, corpus)
+        if self.finetuning is not None:
+            measured["tasks"] = tasks(model, corpus, self.finetuning, context.report)
+        names = (INPUT_EMBEDDING, OUTPUT_EMBEDDING)
+        return Result(measured, {name: model.parameters[name] for name in names if name in model.parameters})
+
+
+@dataclass(frozen=True)
+class Twins:
+    """A tied and an untied model of one seed: which side of the untied one does the tied matrix resemble?"""
+
+    tied: Experiment
+    untied: Experiment
+
+    kind: ClassVar[str] = "twins"
+
+    @property
+    def seed(self) -> int:
+        return self.tied.seed
+
+    @property
+    def steps(self) -> int:
+        return 0
+
+    @property
+    def needs(self) -> Mapping[str, Job]:
+        return {"tied": self.tied, "untied": self.untied}
+
+    def run(self, context: Context) -> Result:
+        """CKA (Kornblith et al. 2019) of the tied matrix with both of the other's, and by chance: rows in another order."""
+        tied, untied = context.arrays["tied"][INPUT_EMBEDDING], context.arrays["untied"]
+        mixed = np.random.default_rng(self.seed).permutation(len(tied))
+        return Result(
+            {
+                "cka": {
+                    "input": linear_cka(tied, untied[INPUT_EMBEDDING]),
+                    "output": linear_cka(tied, untied[OUTPUT_EMBEDDING]),
+                    "chance": linear_cka(tied, untied[OUTPUT_EMBEDDING][mixed]),
+                }
+            }
+        )
+
+
+@lru_cache(maxsize=2)
+def cached_corpus(world: World, seed: int) -> Corpus:
+    """`build_corpus`, kept for the next run: a process goes through the variants of a seed one after the other."""
+    return build_corpus(world, seed)
+
+
+def pretrain(model: LabModel, corpus: Corpus, training: Training, report: Callable[[int], None]) -> dict[str, Any]:
+    """Trains `model` in place; what is seen on the way: the loss on validation sentences, the two sides' gradients."""
+    data = _data(corpus)
+    optimizer = model.backend.adamw(model.parameters)
+    points = {training.steps * (n + 1) // CURVE_POINTS for n in range(CURVE_POINTS)}
+    curve: dict[str, list[float]] = {"step": [], "held_out_loss": []}
+    sides: dict[str, list[float]] = {"step": [], "input": [], "output": []}
+    validation = [corpus.encode(corpus.validation[:200], name) for name in corpus.world.language_names]
+    for step in range(training.steps):
+        batch = data.batch(training.batch_size, model.seed, step)._asdict()
+        if step < EARLY_STEPS and step % EARLY_EVERY == 0:
+            reading, scoring = side_gradients(model, batch)
+            for name, value in (("step", step), ("input", reading), ("output", scoring)):
+                sides[name].append(value)
+        _, gradients = model.loss_and_gradients(**batch)
+        clip_gradients(gradients, CLIP, model.backend.norm)
+        rate = learning_rate_at(step, training.learning_rate, min(training.warmup, training.steps // 2), training.steps)
+        optimizer.step(gradients, rate)
+        report(1)
+        if step + 1 in points:
+            curve["step"].append(step + 1)
+            curve["held_out_loss"].append(_scores(model, corpus, validation)["loss"])
+    return {"curve": curve, "side_gradients": sides}
+
+
+def held_out(model: LabModel, corpus: Corpus) -> dict[str, Any]:
+    """Masked words of the test sentences of all languages: nats each, and the share that is guessed right."""
+    return _scores(model, corpus, [corpus.encode(corpus.test, name) for name in corpus.world.language_names])
+
+
+def tasks(
+    model: LabModel, corpus: Corpus, finetuning: Finetuning, report: Callable[[int], None]
+) -> dict[str, dict[str, dict[str, float]]]:
+    """Scores by the number of blocks kept, task and language."""
+    layers = model.sizes.num_hidden_layers
+    scores: dict[str, dict[str, dict[str, float]]] = {}
+    for dropped in finetuning.dropped:
+        kept = layers - dropped
+        for name in finetuning.tasks:
+            task = TASKS[name]
+            tuned = fine_tune(
+                model,
+                task,
+                corpus,
+                steps=finetuning.steps,
+                batch_size=finetuning.batch_size,
+                learning_rate=finetuning.learning_rate,
+                train_examples=finetuning.examples,
+                seed=model.seed,
+                kept_layers=kept,
+            )
+            scores.setdefault(str(kept), {})[name] = {
+                language: score(tuned, task, corpus, language, finetuning.scored, seed=model.seed)["score"]
+                for language in corpus.world.language_names
+            }
+            report(finetuning.steps)
+    return scores
+
+
+def on_host(model: LabModel) -> LabModel:
+    """The same weights on NumPy, for the probes."""
+    if model.backend.ops is LabModel(model.sizes).ops:
+        return model
+    host = LabModel(model.sizes, seed=model.seed)
+    for name, array in host.parameters.items():
+        array[...] = model.backend.numpy(model.parameters[name])
+    return host
+
+
+def _data(corpus: Corpus) -> MaskedLMData:
+    return MaskedLMData(corpus.train_lines, corpus.pieces, POSITIONS, lines_per_sequence=1)
+
+
+def _scores(model: LabModel, corpus: Corpus, lines: list[list[list[int]]]) -> dict[str, float]:
+    from minirembert.data.masked_lm import Language
+
+    data = MaskedLMData(
+        [Language(name, own) for name, own in zip(corpus.world.language_names, lines, strict=True)],
+        corpus.pieces,
+        POSITIONS,
+        lines_per_sequence=1,
+    )
+    loss, right, count = 0.0, 0, 0
+    for _, batch in data.held_out_batches(250, corpus.seed):
+        chosen = batch.labels != IGNORE_INDEX
+        output = model(**batch._asdict())
+        logits, labels = model.backend.numpy(output.logits)[chosen], batch.labels[chosen]
+        loss += float(output.loss) * len(labels)
+        right += int((logits.argmax(-1) == labels).sum())
+        count += len(labels)
+    return {"loss": loss / count, "accuracy": right / count}
+
+
+def settings_of(job: Job) -> dict[str, Any]:
+    """All settings of a job as JSON would give them back: tuples as lists."""
+    import json
+
+    return json.loads(json.dumps(asdict(job)))  # type: ignore[call-overload, no-any-return]

@@ -1,0 +1,204 @@
+"""Runs jobs once: what a cache folder has is read, the rest is computed, several at once, and kept as soon as it is there.
+
+    records([Experiment(...), Twins(...)], Path("lab-runs"), processes=2)
+
+A cache folder has two files for a job, named by a hash of its kind and all its settings:
+
+    pretraining-1f6c0a52d3b8e974.json     settings, what was measured, seconds, commit and versions
+    pretraining-1f6c0a52d3b8e974.npz      its arrays, if another job may want them
+
+Each appears whole, the .json last. A run that is stopped at any moment therefore goes on with the next job that is missing,
+and loses what the running ones have done.
+"""
+
+import hashlib
+import json
+import multiprocessing
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from minirembert.files import atomic_file, read_json, write_text_atomically
+from minirembert.lab.experiment import Context, Job, settings_of
+from minirembert.ops.array import Array
+from minirembert.provenance import provenance
+
+FORMAT = 1  # of a record: another number makes all older ones unknown
+RECORD_LIMIT = 16 * 2**20  # bytes
+PACKAGES = ("minirembert", "numpy")
+
+Record = dict[str, Any]
+
+
+class Cache:
+    """The records of the jobs that are done."""
+
+    def __init__(self, folder: Path) -> None:
+        if folder.exists() and not folder.is_dir():
+            raise NotADirectoryError(f"{folder} is a file: the lab's cache needs a folder")
+        self.folder = folder
+
+    def name(self, job: Job) -> str:
+        """`kind` and 16 hexadecimal digits that stand for the settings."""
+        text = json.dumps([FORMAT, job.kind, settings_of(job)], sort_keys=True)
+        return f"{job.kind}-{hashlib.blake2b(text.encode(), digest_size=8).hexdigest()}"
+
+    def load(self, job: Job) -> Record | None:
+        """The record of a job, or None where there is none. Raises ValueError, naming the file, for one that is damaged."""
+        path = self.folder / f"{self.name(job)}.json"
+        if not path.exists():
+            return None
+        record = read_json(path, RECORD_LIMIT)
+        if record.get("settings") != settings_of(job) or "measured" not in record:
+            raise ValueError(f"{path} is not the record of this run: delete it, and it is computed again")
+        return record
+
+    def arrays(self, job: Job) -> dict[str, Array]:
+        """The arrays that a job left behind."""
+        with np.load(self.folder / f"{self.name(job)}.npz", allow_pickle=False) as file:
+            return dict(file)
+
+    def compute(self, job: Job, report: Callable[[int], None]) -> Record:
+        """Runs a job whose needs are here, and keeps what comes of it."""
+        began = time.perf_counter()
+        with threadpool_limits(
+            1, user_api="blas"
+        ):  # these matrices are small; and the same bits, however many run at once
+            result = job.run(Context(report, {name: self.arrays(need) for name, need in job.needs.items()}))
+        record = {
+            "kind": job.kind,
+            "settings": settings_of(job),
+            "measured": dict(result),
+            "provenance": provenance(*PACKAGES) | {"seconds": round(time.perf_counter() - began, 1)},
+        }
+        text = json.dumps(record, indent=1, allow_nan=False) + "\n"
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if result.arrays:
+            with atomic_file(self.folder / f"{self.name(job)}.npz") as temporary, temporary.open("wb") as file:
+                np.savez(file, **result.arrays)  # type: ignore[arg-type]  # names may be those of its own arguments
+        write_text_atomically(self.folder / f"{self.name(job)}.json", text)
+        return record
+
+
+def records(jobs: Sequence[Job], folder: Path, processes: int | None = None, title: str = "lab") -> list[Record]:
+    """The records of `jobs`, in their order.
+
+    `processes` at once, by default one for each processor; 1 computes here. Raises what a job raised, once; ValueError for a
+    damaged record; RuntimeError where a process died.
+    """
+    if processes is not None and processes < 1:
+        raise ValueError(f"processes must be at least 1, got {processes}")
+    cache = Cache(folder)
+    missing = [job for job in _with_needs(jobs) if cache.load(job) is None]
+    first = [job for job in missing if not job.needs]
+    with _progress(title, sum(job.steps for job in missing)) as report:
+        at_once = min(processes or os.cpu_count() or 1, len(first))
+        if at_once > 1:
+            _compute_at_once(cache, first, at_once, report)
+        for job in missing if at_once <= 1 else [job for job in missing if job.needs]:
+            cache.compute(job, report)
+    found = [cache.load(job) for job in jobs]
+    assert all(record is not None for record in found)
+    return [record for record in found if record is not None]
+
+
+def _with_needs(jobs: Iterable[Job]) -> list[Job]:
+    """Every job once, after what it needs. Jobs of one seed stand together, so that a process builds a corpus once."""
+    every: dict[Job, None] = {}
+    for job in jobs:
+        every |= dict.fromkeys([*job.needs.values(), job])
+    return sorted(every, key=lambda job: (bool(job.needs), getattr(job, "seed", 0), str(getattr(job, "world", ""))))
+
+
+# --- several processes --------------------------------------------------------------------------------------------
+
+
+class _Worker(NamedTuple):
+    process: Any
+    connection: Connection
+
+
+def _compute_at_once(cache: Cache, jobs: list[Job], number: int, report: Callable[[int], None]) -> None:
+    """Hands the jobs to `number` processes, the next job to whoever is free. The first error ends them all."""
+    context = multiprocessing.get_context("spawn")  # a fork would copy threads' locks, and a GPU's state
+    waiting = iter(jobs)
+    workers: list[_Worker] = []
+    try:
+        for _ in range(number):
+            ours, theirs = context.Pipe()
+            process = context.Process(target=_work, args=(theirs, cache.folder), daemon=True)
+            process.start()
+            theirs.close()
+            workers.append(_Worker(process, ours))
+            ours.send(next(waiting))
+        busy = {worker.connection for worker in workers}
+        while busy:
+            for connection in wait(list(busy)):
+                assert isinstance(connection, Connection)
+                try:
+                    said = connection.recv()
+                except EOFError:
+                    raise RuntimeError(
+                        "a process of the lab died, perhaps for lack of memory: try fewer processes"
+                    ) from None
+                if isinstance(said, Exception):
+                    raise said
+                if said is not None:
+                    report(said)
+                    continue
+                job = next(waiting, None)
+                connection.send(job)
+                if job is None:
+                    busy.discard(connection)
+        for worker in workers:
+            worker.process.join()
+    finally:
+        for worker in workers:
+            worker.process.terminate()
+            worker.connection.close()
+
+
+def _work(connection: Connection, folder: Path) -> None:
+    """What a process does: jobs come in; steps done, and None after each job, go out."""
+    import signal
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent gets it too, and ends us
+    cache = Cache(folder)
+    while (job := connection.recv()) is not None:
+        try:
+            cache.compute(job, connection.send)
+        except Exception as error:
+            connection.send(error)
+            return
+        connection.send(None)
+
+
+@contextmanager
+def _progress(title: str, total: int) -> Iterator[Callable[[int], None]]:
+    """A bar on a terminal; elsewhere a line at every tenth of the way."""
+    from tqdm import tqdm
+
+    if total == 0:
+        yield lambda steps: None
+    elif sys.stderr.isatty():
+        with tqdm(total=total, desc=title, unit="step") as bar:
+            yield lambda steps: bar.update(steps) and None
+    else:
+        done, began = 0, time.perf_counter()
+
+        def say(steps: int) -> None:
+            nonlocal done
+            tenth, done = 10 * done // total, done + steps
+            if 10 * done // total > tenth:
+                minutes = (time.perf_counter() - began) / 60
+                print(f"{title}: {done:,} of {total:,} steps, {minutes:.1f} min", file=sys.stderr, flush=True)
+
+        yield say

@@ -1,0 +1,145 @@
+"""The lab's model: what is tied, what the three heads compute, and what makes two models a pair."""
+
+import math
+
+import numpy as np
+import pytest
+
+from minirembert import RemBertForMaskedLM, RemBertForTokenClassification, RemBertModel
+from minirembert.lab.conventions import FINETUNING, PRETRAINING
+from minirembert.lab.ledger import total
+from minirembert.lab.model import INPUT_EMBEDDING, OUTPUT_EMBEDDING, LabModel
+from minirembert.lab.sizes import HEADS, Sizes
+
+KINDS = [(head, tied) for head in HEADS for tied in (False, True)]
+
+
+def sizes(head: str = "gelu_ln", tied: bool = False, **changes: int) -> Sizes:
+    values = {
+        "vocab_size": 31, "input_embedding_size": 9, "hidden_size": 12, "num_hidden_layers": 2, "num_attention_heads": 3,
+        "output_embedding_size": 9 if tied else 17, "max_position_embeddings": 11,
+    }  # fmt: skip
+    if head == "none":
+        values["output_embedding_size"] = 12
+        if tied:
+            values["input_embedding_size"] = 12
+    return Sizes(**{**values, **changes}, head=head, tied=tied)
+
+
+def batch(seed: int = 0) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    ids = rng.integers(5, 31, (3, 7))
+    labels = np.where(rng.random(ids.shape) < 0.4, ids, -100)
+    labels[0, 0] = 5
+    return {"input_ids": ids, "attention_mask": np.ones_like(ids), "labels": labels}
+
+
+def scrambled(model: LabModel, seed: int = 3) -> LabModel:
+    """Weights far from the fresh ones, whose small size would hide a wrong scale."""
+    rng = np.random.default_rng(seed)
+    for array in model.parameters.values():
+        array += 0.3 * rng.standard_normal(array.shape)
+    return model
+
+
+@pytest.mark.parametrize(("head", "tied"), KINDS)
+def test_the_ledger_counts_what_is_there(head, tied):
+    it = sizes(head, tied)
+    assert LabModel(it).num_parameters() == total(it, PRETRAINING)
+    assert LabModel(it).task_model(RemBertModel).num_parameters() == total(it, FINETUNING)
+
+
+@pytest.mark.parametrize(("head", "tied"), KINDS)
+def test_what_the_head_computes(head, tied):
+    """Against the formula, written out on the last hidden states."""
+    model = scrambled(LabModel(sizes(head, tied), dtype="float64"))
+    inputs = batch()
+    output = model(**inputs, output_hidden_states=True)
+    x, p = output.hidden_states[-1], model.parameters
+    if head != "none":
+        x = x @ p["cls.predictions.dense.weight"].T + p["cls.predictions.dense.bias"]
+    if head == "gelu_ln":
+        x = x * (1 + np.vectorize(math.erf)(x / math.sqrt(2))) / 2
+        centred = x - x.mean(-1, keepdims=True)
+        x = centred / np.sqrt((centred**2).mean(-1, keepdims=True) + model.config.layer_norm_eps)
+        x = x * p["cls.predictions.LayerNorm.weight"] + p["cls.predictions.LayerNorm.bias"]
+    matrix = p[INPUT_EMBEDDING] if tied else p[OUTPUT_EMBEDDING]
+    expected = x @ matrix.T + p["cls.predictions.decoder.bias"]
+    np.testing.assert_allclose(output.logits, expected, rtol=0, atol=64 * np.finfo(float).eps * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_a_tied_gradient_is_the_sum_of_both_uses(head):
+    """An untied model with two equal matrices computes the same; its two gradients add up to the tied one."""
+    tied = scrambled(LabModel(sizes(head, True), dtype="float64"))
+    untied = LabModel(sizes(head, False, output_embedding_size=tied.sizes.outputs, input_embedding_size=tied.sizes.outputs),
+                      dtype="float64")  # fmt: skip
+    for name, array in untied.parameters.items():
+        array[...] = tied.parameters[INPUT_EMBEDDING if name == OUTPUT_EMBEDDING else name]
+    loss, gradients = tied.loss_and_gradients(**batch())
+    other_loss, others = untied.loss_and_gradients(**batch())
+    assert loss == other_loss
+    assert set(others) - set(gradients) == {OUTPUT_EMBEDDING}
+    both = others.pop(OUTPUT_EMBEDDING) + others[INPUT_EMBEDDING]
+    limit = 16 * np.finfo(float).eps
+    np.testing.assert_allclose(gradients.pop(INPUT_EMBEDDING), both, rtol=limit, atol=limit * np.abs(both).max())
+    for name, gradient in gradients.items():
+        np.testing.assert_array_equal(gradient, others[name], err_msg=name)
+
+
+def test_a_decoupled_lab_model_is_rembert(tmp_path):
+    """The same logits from RemBERT's own class, on what the lab's model saved."""
+    model = scrambled(LabModel(sizes(), dtype="float64"))
+    model.save_pretrained(tmp_path)
+    again = RemBertForMaskedLM.from_pretrained(tmp_path, dtype="float64")
+    inputs = batch()
+    np.testing.assert_array_equal(again(**inputs).logits, model(**inputs).logits)
+
+
+@pytest.mark.parametrize(("head", "tied"), [kind for kind in KINDS if kind != ("gelu_ln", False)])
+def test_what_no_class_of_rembert_could_read_is_not_saved(head, tied, tmp_path):
+    with pytest.raises(ValueError, match="no class of RemBERT could read this model back"):
+        LabModel(sizes(head, tied)).save_pretrained(tmp_path / "model")
+    assert not (tmp_path / "model").exists()
+
+
+def test_models_of_one_seed_are_a_pair():
+    """The same first weights where name and shape agree, whatever else differs; other seeds, other weights; no two alike."""
+    one = LabModel(sizes(), seed=4).parameters
+    for other in (sizes(tied=True), sizes(output_embedding_size=29), sizes(num_hidden_layers=4), sizes("linear")):
+        for name, array in LabModel(other, seed=4).parameters.items():
+            if name in one and array.shape == one[name].shape:
+                np.testing.assert_array_equal(array, one[name], err_msg=name)
+    drawn = {name: array for name, array in one.items() if array.std() > 0}
+    for name, array in LabModel(sizes(), seed=5).parameters.items():
+        assert name not in drawn or not np.array_equal(array, drawn[name])
+    firsts = [array.reshape(-1)[-1] for array in drawn.values()]
+    assert len(set(firsts)) == len(firsts) > 10
+
+
+def test_fine_tuning_starts_from_a_copy():
+    model = scrambled(LabModel(sizes(tied=True)))
+    before = {name: array.copy() for name, array in model.parameters.items()}
+    tagger = model.task_model(RemBertForTokenClassification, kept_layers=1, seed=2, num_labels=6)
+    assert tagger.config.num_hidden_layers == 1 and tagger.parameters["classifier.weight"].shape == (6, 12)
+    encoder = {name for name in model.parameters if name.startswith("rembert.") and "layer.1." not in name}
+    assert {name for name in tagger.parameters if not name.startswith("classifier")} == encoder
+    for name in encoder:
+        np.testing.assert_array_equal(tagger.parameters[name], before[name])
+    for array in tagger.parameters.values():
+        array += 1
+    for name, array in model.parameters.items():
+        np.testing.assert_array_equal(array, before[name])
+
+
+def test_what_it_refuses():
+    with pytest.raises(ValueError, match="square_projection = True, got False"):
+        LabModel(sizes().__class__(**{**vars(sizes()), "square_projection": False}))
+    with pytest.raises(ValueError, match="dropped_layers = 0, got 1"):
+        LabModel(sizes(dropped_layers=1))
+    with pytest.raises(ValueError, match="kept_layers must lie between 0 and 2, got 3"):
+        LabModel(sizes()).task_model(RemBertModel, kept_layers=3)
+    with pytest.raises(TypeError, match="built from Sizes"):
+        LabModel.from_pretrained("model")
+    with pytest.raises(TypeError, match="fixed by its Sizes"):
+        LabModel(sizes()).resize_token_embeddings(40)
