@@ -8,21 +8,21 @@ are made of it is somebody else's business (`claims/`).
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 import numpy as np
 
-from minirembert.data.masked_lm import MaskedLMData
+from minirembert.data.masked_lm import Language, MaskedLMData
 from minirembert.lab.conventions import PHASES
+from minirembert.lab.jobs import Context, Job, Result
 from minirembert.lab.ledger import total
 from minirembert.lab.model import INPUT_EMBEDDING, OUTPUT_EMBEDDING, LabModel
 from minirembert.lab.probes import linear_cka, measure, side_gradients
 from minirembert.lab.tasks import TASKS, fine_tune, score
 from minirembert.lab.variant import POSITIONS, Variant
 from minirembert.lab.world import Corpus, World, build_corpus
-from minirembert.ops.array import Array
 from minirembert.ops.losses import IGNORE_INDEX
 from minirembert.settings import option
 from minirembert.training.optimizer import clip_gradients, learning_rate_at
@@ -56,38 +56,6 @@ class Finetuning:
     learning_rate: float = option("at its peak", 1e-3)
     examples: int = option("to learn from, in the first language", 3000)
     scored: int = option("examples to be scored on, in each language", 500)
-
-
-@dataclass
-class Context:
-    """What a run is given from outside: somebody to tell how many steps are done, and the arrays of other runs."""
-
-    report: Callable[[int], None] = lambda steps: None
-    arrays: Mapping[str, Mapping[str, Array]] = field(default_factory=dict)
-
-
-class Result(dict[str, Any]):
-    """What a run measured, ready for JSON; `arrays` is kept beside it."""
-
-    arrays: dict[str, Array]
-
-    def __init__(self, measured: Mapping[str, Any], arrays: Mapping[str, Array] | None = None) -> None:
-        super().__init__(measured)
-        self.arrays = dict(arrays or {})
-
-
-class Job(Protocol):
-    """Something that the cache knows by its settings. `kind` is its name there, `steps` how long it takes."""
-
-    kind: ClassVar[str]
-
-    @property
-    def steps(self) -> int: ...
-
-    @property
-    def needs(self) -> Mapping[str, "Job"]: ...
-
-    def run(self, context: Context) -> Result: ...
 
 
 @dataclass(frozen=True)
@@ -245,8 +213,6 @@ def _data(corpus: Corpus) -> MaskedLMData:
 
 
 def _scores(model: LabModel, corpus: Corpus, lines: list[list[list[int]]]) -> dict[str, float]:
-    from minirembert.data.masked_lm import Language
-
     data = MaskedLMData(
         [Language(name, own) for name, own in zip(corpus.world.language_names, lines, strict=True)],
         corpus.pieces,
@@ -262,10 +228,3 @@ def _scores(model: LabModel, corpus: Corpus, lines: list[list[list[int]]]) -> di
         right += int((logits.argmax(-1) == labels).sum())
         count += len(labels)
     return {"loss": loss / count, "accuracy": right / count}
-
-
-def settings_of(job: Job) -> dict[str, Any]:
-    """All settings of a job as JSON would give them back: tuples as lists."""
-    import json
-
-    return json.loads(json.dumps(asdict(job)))  # type: ignore[call-overload, no-any-return]

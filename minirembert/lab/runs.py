@@ -27,7 +27,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from minirembert.files import atomic_file, read_json, write_text_atomically
-from minirembert.lab.experiment import Context, Job, settings_of
+from minirembert.lab.jobs import Context, Job, settings_of
 from minirembert.ops.array import Array
 from minirembert.provenance import provenance
 

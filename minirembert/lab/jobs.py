@@ -1,0 +1,49 @@
+"""What a job is: settings from which a run follows, and what the run gives back."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, ClassVar, Protocol
+
+from minirembert.ops.array import Array
+
+
+@dataclass
+class Context:
+    """What a run is given from outside: somebody to tell how many steps are done, and the arrays of other runs."""
+
+    report: Callable[[int], None] = lambda steps: None
+    arrays: Mapping[str, Mapping[str, Array]] = field(default_factory=dict)
+
+
+class Result(dict[str, Any]):
+    """What a run measured, ready for JSON; `arrays` is kept beside it."""
+
+    arrays: dict[str, Array]
+
+    def __init__(self, measured: Mapping[str, Any], arrays: Mapping[str, Array] | None = None) -> None:
+        super().__init__(measured)
+        self.arrays = dict(arrays or {})
+
+
+class Job(Protocol):
+    """A frozen dataclass whose fields decide all of what `run` gives back.
+
+    `kind` is its name in a cache, `steps` how much it will report, `needs` the jobs whose arrays it is handed.
+    """
+
+    kind: ClassVar[str]
+
+    @property
+    def steps(self) -> int: ...
+
+    @property
+    def needs(self) -> Mapping[str, "Job"]: ...
+
+    def run(self, context: Context) -> Result: ...
+
+
+def settings_of(job: Job) -> dict[str, Any]:
+    """All settings of a job, as JSON gives them back: tuples are lists."""
+    settings: dict[str, Any] = json.loads(json.dumps(asdict(job)))  # type: ignore[call-overload]
+    return settings
