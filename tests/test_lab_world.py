@@ -127,6 +127,14 @@ def test_a_corpus(world):
         assert all(5 <= id < len(corpus.pieces) for line in language.lines for id in line)
 
 
+def test_a_silent_language_has_words_and_is_measured():
+    whole, corpus = (build_corpus(World(**SMALL, languages=3, silent=silent), seed=0) for silent in (0, 1))
+    assert [len(corpus.train[name]) for name in "abc"] == [120, 120, 0]
+    assert [language.name for language in corpus.train_lines] == ["a", "b"]
+    assert corpus.pieces.words == whole.pieces.words
+    assert all(id >= 5 for line in corpus.encode(corpus.test, "c") for id in line)
+
+
 def test_a_corpus_is_a_function_of_world_and_seed():
     one, again, other = (build_corpus(World(**SMALL), seed) for seed in (1, 1, 2))
     assert one == Corpus(**{**vars(one), "pieces": one.pieces}) and one.train == again.train
@@ -197,6 +205,9 @@ def test_a_world_that_cannot_be(knob, value, message):
         World(**{knob: value})
     with pytest.raises(ValueError, match="on the real track, got 7"):
         World(track="real", languages=7)
+    for bad in ({"silent": 2}, {"silent": -1}, {"silent": 1, "track": "real"}):
+        with pytest.raises(ValueError, match="silent must lie between 0 and languages - 1, and be 0 on the real track"):
+            World(**bad)
 
 
 def test_a_language_that_is_not_there():

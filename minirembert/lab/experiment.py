@@ -172,28 +172,27 @@ def held_out(model: LabModel, corpus: Corpus) -> dict[str, Any]:
 def tasks(
     model: LabModel, corpus: Corpus, finetuning: Finetuning, report: Callable[[int], None]
 ) -> dict[str, dict[str, dict[str, float]]]:
-    """Scores by the number of blocks kept, task and language."""
+    """Scores by the number of blocks kept, task and language: each task learned in the first language, scored in all."""
+    names = corpus.world.language_names
     layers = model.sizes.num_hidden_layers
     scores: dict[str, dict[str, dict[str, float]]] = {}
-    for dropped in finetuning.dropped:
-        kept = layers - dropped
-        for name in finetuning.tasks:
-            task = TASKS[name]
+    for name in finetuning.tasks:
+        task = TASKS[name]
+        to_learn = task.examples(corpus, names[0], "train", finetuning.examples, model.seed)
+        to_score = {name: task.examples(corpus, name, "test", finetuning.scored, model.seed) for name in names}
+        for dropped in finetuning.dropped:
             tuned = fine_tune(
                 model,
                 task,
-                corpus,
+                to_learn,
                 steps=finetuning.steps,
                 batch_size=finetuning.batch_size,
                 learning_rate=finetuning.learning_rate,
-                train_examples=finetuning.examples,
                 seed=model.seed,
-                kept_layers=kept,
+                kept_layers=layers - dropped,
             )
-            scores.setdefault(str(kept), {})[name] = {
-                language: score(tuned, task, corpus, language, finetuning.scored, seed=model.seed)["score"]
-                for language in corpus.world.language_names
-            }
+            found = {language: score(tuned, task, examples)["score"] for language, examples in to_score.items()}
+            scores.setdefault(str(layers - dropped), {})[name] = found
             report(finetuning.steps)
     return scores
 

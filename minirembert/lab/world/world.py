@@ -33,7 +33,8 @@ class World:
     synonyms: int = option("lab: words for each concept, a multiplier of the vocabulary", 1)
     parallel: bool = option("all languages say the same meanings; otherwise no two of them share one", False)
     breadth: float = option("multiplies the number of concepts of a small world; 0: all concepts there are", 1.0)
-    sentences: int = option("for each language, to learn from", 12_000)
+    silent: int = option("lab: the last so many languages have words, but no sentences to learn from", 0)
+    sentences: int = option("for each language that is not silent, to learn from", 12_000)
     held_out: int = option("meanings kept back for measuring, in validation and in test", 1000)
 
     def __post_init__(self) -> None:
@@ -48,6 +49,10 @@ class World:
             raise ValueError(f"overlap must lie between 0 and 1, got {self.overlap}")
         if not self.breadth >= 0:
             raise ValueError(f"breadth must be at least 0, got {self.breadth}")
+        if not 0 <= self.silent < self.languages or (self.silent and self.track == "real"):
+            raise ValueError(
+                f"silent must lie between 0 and languages - 1, and be 0 on the real track, got {self.silent}"
+            )
         for name in ("synonyms", "sentences", "held_out"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
@@ -116,7 +121,12 @@ class Corpus:
     @cached_property
     def train_lines(self) -> tuple[Language, ...]:
         """What is learned from, as `MaskedLMData` wants it."""
-        return tuple(Language(name, self.encode(meanings, name)) for name, meanings in self.train.items())
+        return tuple(Language(name, self.encode(meanings, name)) for name, meanings in self.train.items() if meanings)
+
+    @cached_property
+    def read(self) -> frozenset[Meaning]:
+        """All meanings that some language says to be learned from."""
+        return frozenset(meaning for meanings in self.train.values() for meaning in meanings)
 
     @cached_property
     def shared_ids(self) -> frozenset[int]:
@@ -143,8 +153,8 @@ class Corpus:
 
 def build_corpus(world: World, seed: int) -> Corpus:
     """The corpus of a world: the same in every process. Another seed gives other meanings, and other shared words."""
-    names = world.language_names
-    train: dict[str, list[Meaning]] = {name: [] for name in names}
+    train: dict[str, list[Meaning]] = {name: [] for name in world.language_names}
+    names = world.language_names[: world.languages - world.silent]
     kept: dict[str, list[Meaning]] = {"validation": [], "test": []}
     wanted = world.sentences if world.parallel else world.sentences * len(names)
     count = 0

@@ -1,0 +1,112 @@
+"""The arms that claims compare: what each name means in a profile, and the job that follows from it and a seed.
+
+Widths are multiples of the profile's H, so that a rule reads the same in every profile: "H/4-4H" is untied, with E = H / 4
+and O = 4 H.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import ClassVar
+
+from minirembert.lab.claims.profiles import Profile
+from minirembert.lab.experiment import Experiment, Twins
+from minirembert.lab.jobs import Context, Job, Result
+from minirembert.lab.rank_of_head import HeadExperiment
+from minirembert.lab.variant import Variant
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A pre-trained model. `wide`: in the world with many words; `deeper`: with the blocks that a narrow E pays for there."""
+
+    input: Fraction
+    output: Fraction
+    tied: bool = False
+    wide: bool = False
+    deeper: bool = False
+
+    def variant(self, profile: Profile) -> Variant:
+        """Raises ValueError where the profile's H does not divide so."""
+        base = profile.variant
+        widths = [base.hidden_size * share for share in (self.input, self.output)]
+        if any(width.denominator > 1 for width in widths):
+            raise ValueError(f"profile {profile.name}: H = {base.hidden_size} has no whole {self.input} and {self.output}")
+        layers = profile.deeper_layers if self.deeper else base.num_hidden_layers
+        return replace(
+            base,
+            input_embedding_size=int(widths[0]),
+            output_embedding_size=int(widths[1]),
+            num_hidden_layers=layers,
+            tied=self.tied,
+        )
+
+    def experiment(self, profile: Profile, seed: int) -> Experiment:
+        world = profile.wide_world if self.wide else profile.world
+        return Experiment(self.variant(profile), world, profile.training, profile.finetuning, seed)
+
+
+@dataclass(frozen=True)
+class Head:
+    """A `HeadExperiment` as a job."""
+
+    experiment: HeadExperiment
+
+    kind: ClassVar[str] = "head"
+
+    @property
+    def seed(self) -> int:
+        return self.experiment.seed
+
+    @property
+    def steps(self) -> int:
+        return self.experiment.steps
+
+    @property
+    def needs(self) -> Mapping[str, Job]:
+        return {}
+
+    def run(self, context: Context) -> Result:
+        return Result(self.experiment.run(context.report))
+
+
+WHOLE, HALF, QUARTER, EIGHTH, SIXTEENTH = (Fraction(1, n) for n in (1, 2, 4, 8, 16))
+ARMS = {
+    "tied H": Arm(WHOLE, WHOLE, tied=True),
+    "H-H": Arm(WHOLE, WHOLE),
+    "H/16-H": Arm(SIXTEENTH, WHOLE),
+    "H/8-H": Arm(EIGHTH, WHOLE),
+    "H/4-H": Arm(QUARTER, WHOLE),
+    "H/2-H": Arm(HALF, WHOLE),
+    "H-H/4": Arm(WHOLE, QUARTER),
+    "H/4-H/4": Arm(QUARTER, QUARTER),
+    "H/4-4H": Arm(QUARTER, Fraction(4)),
+    "tied H, many words": Arm(WHOLE, WHOLE, tied=True, wide=True),
+    "H/4-H, many words, deeper": Arm(QUARTER, WHOLE, wide=True, deeper=True),
+}
+TWINS = "tied H against H-H"  # two models, compared array by array
+_FACTORS = {"H": 1, "4H": 4, "16H": 16}
+HEADS = {f"{head} {name}": (head, factor) for head in ("linear", "gelu_ln") for name, factor in _FACTORS.items()}
+
+
+def job(arm: str, profile: Profile, seed: int) -> Job:
+    """The run of an arm with a seed."""
+    if arm == TWINS:
+        return Twins(ARMS["tied H"].experiment(profile, seed), ARMS["H-H"].experiment(profile, seed))
+    if arm in HEADS:
+        head, factor = HEADS[arm]
+        outputs = profile.head.hidden_size * factor
+        return Head(replace(profile.head, head=head, output_embedding_size=outputs, seed=seed))
+    return ARMS[arm].experiment(profile, seed)
+
+
+def label(arm: str, profile: Profile) -> str:
+    """The arm in numbers: "12-192", or "tied 48"; the blocks where they are other than the profile's."""
+    if arm == TWINS:
+        return f"{label('tied H', profile)} / {label('H-H', profile)}"
+    if arm in HEADS:
+        head, factor = HEADS[arm]
+        return f"{head}, O {profile.head.hidden_size * factor}"
+    of = ARMS[arm].variant(profile)
+    widths = f"tied {of.input_embedding_size}" if of.tied else f"{of.input_embedding_size}-{of.output_embedding_size}"
+    return widths + (f", L {of.num_hidden_layers}" if ARMS[arm].wide else "")

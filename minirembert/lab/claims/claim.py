@@ -1,0 +1,88 @@
+"""A claim: what the paper says, what is asked of the lab's runs, and the rule that decides, all written before any run."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from minirembert.lab.claims.comparison import EQUAL, NOT_SHOWN, OPPOSITE, SHOWN, Comparison, Everywhere, Finding, Runs
+from minirembert.lab.claims.quantities import QUANTITIES
+
+
+class Column(NamedTuple):
+    """One quantity of one arm, as a figure shows it."""
+
+    arm: str
+    quantity: str
+
+
+class Judgement(NamedTuple):
+    """The verdict on a claim, with what its comparisons came to."""
+
+    verdict: str
+    note: str
+    findings: tuple[Finding, ...]
+
+
+@dataclass(frozen=True)
+class Claim:
+    """`rule` is `comparisons` in words. `panels` are what the figure has beside them: dots, or curves over layers."""
+
+    name: str
+    title: str
+    paper: str
+    question: str
+    rule: str
+    comparisons: tuple[Comparison | Everywhere, ...]
+    panels: tuple[tuple[Column, ...], ...]
+
+    @property
+    def columns(self) -> dict[str, list[str]]:
+        """Arm -> the quantities that are kept of its runs, in the order of the panels."""
+        wanted = [column for panel in self.panels for column in panel]
+        for comparison in self.comparisons:
+            if isinstance(comparison, Comparison):
+                arms = [comparison.arm] + ([comparison.minus] if comparison.minus else [])
+                wanted += [Column(arm, comparison.quantity) for arm in arms]
+        columns: dict[str, list[str]] = {}
+        for arm, quantity in dict.fromkeys(wanted):
+            columns.setdefault(arm, []).append(quantity)
+        return columns
+
+    def judge(self, runs: Runs) -> Judgement:
+        """Raises ValueError, naming the claim, for runs that cannot be judged."""
+        try:
+            findings = tuple(comparison.judge(runs) for comparison in self.comparisons)
+        except ValueError as error:
+            raise ValueError(f"claim {self.name}: {error}") from error
+        required = [finding for finding in findings if finding.required]
+        if all(finding.outcome == EQUAL for finding in required):
+            return Judgement(EQUAL, "", findings)
+        if all(finding.holds for finding in required):
+            return Judgement(SHOWN, "", findings)
+        return Judgement(NOT_SHOWN, _why_not(required), findings)
+
+
+def _why_not(required: list[Finding]) -> str:
+    """In a few words: too few seeds before all else, then each comparison that does not hold."""
+    few = [finding.note for finding in required if finding.note.startswith("too few seeds")]
+    if few:
+        return few[0]
+    open_ = [finding for finding in required if not finding.holds]
+    reasons = []
+    for finding in open_:
+        reason = finding.note or (EQUAL if finding.outcome == EQUAL else "the interval is too wide")
+        reasons.append(f"{finding.what}: {reason}")
+    if len(required) == 1 and required[0].note == OPPOSITE:
+        return OPPOSITE
+    return "; ".join(reasons)
+
+
+def panel(quantity: str, *arms: str) -> tuple[Column, ...]:
+    """One quantity of several arms side by side. Raises ValueError for a quantity that nothing is known of."""
+    if quantity not in QUANTITIES:
+        raise ValueError(f"no quantity is called {quantity!r}")
+    return tuple(Column(arm, quantity) for arm in arms)
+
+
+def by_name(claims: tuple[Claim, ...]) -> Mapping[str, Claim]:
+    return {claim.name: claim for claim in claims}
