@@ -88,13 +88,15 @@ class Experiment:
             "parameters": {phase: total(sizes, phase) for phase in PHASES},
         }
         measured |= pretrain(model, corpus, self.training, context.report)
-        model = on_host(model)
         measured |= held_out(model, corpus)
-        measured |= measure(model, corpus)
+        measured |= measure(on_host(model), corpus)
         if self.finetuning is not None:
             measured["tasks"] = tasks(model, corpus, self.finetuning, context.report)
         names = (INPUT_EMBEDDING, OUTPUT_EMBEDDING)
-        return Result(measured, {name: model.parameters[name] for name in names if name in model.parameters})
+        return Result(
+            measured,
+            {name: model.backend.numpy(model.parameters[name]) for name in names if name in model.parameters},
+        )
 
 
 @dataclass(frozen=True)
@@ -199,7 +201,7 @@ def tasks(
 
 def on_host(model: LabModel) -> LabModel:
     """The same weights on NumPy, for the probes."""
-    if model.backend.ops is LabModel(model.sizes).ops:
+    if model.backend.name == "numpy":
         return model
     host = LabModel(model.sizes, seed=model.seed)
     for name, array in host.parameters.items():

@@ -86,8 +86,8 @@ class LabModel(RemBertForMaskedLM):
     def task_model(self, task: type[Model], kept_layers: int | None = None, seed: int = 0, **changes: Any) -> Model:
         """A model of RemBERT's class `task` on copies of the first `kept_layers` blocks (default: all), for fine-tuning.
 
-        The output side is left behind. The head is fresh, drawn from `seed`; `changes` go into the configuration
-        (`num_labels=3`). Raises ValueError unless 0 <= kept_layers <= L.
+        It computes where this one does, in float32 where this one has half precision. The output side is left behind. The
+        head is fresh, drawn from `seed`; `changes` go into the configuration (`num_labels=3`). Raises ValueError unless 0 <= kept_layers <= L.
         """
         kept = self.sizes.num_hidden_layers if kept_layers is None else kept_layers
         if not 0 <= kept <= self.sizes.num_hidden_layers:
@@ -96,13 +96,13 @@ class LabModel(RemBertForMaskedLM):
             name: value for name, value in self.config.to_dict().items() if name not in ("id2label", "label2id")
         }
         config = RemBertConfig(**{**settings, "num_hidden_layers": kept, **changes})
-        numpy = self.backend.numpy
-        model = task(config, dtype=str(self.backend.host_dtype), seed=seed)
-        for name, array in model.parameters.items():
-            fresh = _stream(seed, name)
-            array[...] = (
-                numpy(self.parameters[name]) if name in self.parameters else model._fresh(name, array.shape, fresh)
-            )
+        model = task(config, dtype=str(self.backend.host_dtype), seed=seed, backend=self.backend.name)
+        for name, shape in model._shapes().items():
+            if name in self.parameters:
+                array = self.backend.numpy(self.parameters[name]).copy()
+            else:
+                array = model._fresh(name, shape, _stream(seed, name))
+            model.parameters[name] = model.backend.array(array)
         return model
 
     def save_pretrained(self, folder: str | Path, **settings: Any) -> None:

@@ -4,15 +4,12 @@ Widths are multiples of the profile's H, so that a rule reads the same in every 
 and O = 4 H.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import ClassVar
 
 from minirembert.lab.claims.profiles import Profile
 from minirembert.lab.experiment import Experiment, Twins
-from minirembert.lab.jobs import Context, Job, Result
-from minirembert.lab.rank_of_head import HeadExperiment
+from minirembert.lab.jobs import Job
 from minirembert.lab.variant import Variant
 
 
@@ -31,7 +28,9 @@ class Arm:
         base = profile.variant
         widths = [base.hidden_size * share for share in (self.input, self.output)]
         if any(width.denominator > 1 for width in widths):
-            raise ValueError(f"profile {profile.name}: H = {base.hidden_size} has no whole {self.input} and {self.output}")
+            raise ValueError(
+                f"profile {profile.name}: H = {base.hidden_size} has no whole {self.input} and {self.output}"
+            )
         layers = profile.deeper_layers if self.deeper else base.num_hidden_layers
         return replace(
             base,
@@ -44,30 +43,6 @@ class Arm:
     def experiment(self, profile: Profile, seed: int) -> Experiment:
         world = profile.wide_world if self.wide else profile.world
         return Experiment(self.variant(profile), world, profile.training, profile.finetuning, seed)
-
-
-@dataclass(frozen=True)
-class Head:
-    """A `HeadExperiment` as a job."""
-
-    experiment: HeadExperiment
-
-    kind: ClassVar[str] = "head"
-
-    @property
-    def seed(self) -> int:
-        return self.experiment.seed
-
-    @property
-    def steps(self) -> int:
-        return self.experiment.steps
-
-    @property
-    def needs(self) -> Mapping[str, Job]:
-        return {}
-
-    def run(self, context: Context) -> Result:
-        return Result(self.experiment.run(context.report))
 
 
 WHOLE, HALF, QUARTER, EIGHTH, SIXTEENTH = (Fraction(1, n) for n in (1, 2, 4, 8, 16))
@@ -96,7 +71,7 @@ def job(arm: str, profile: Profile, seed: int) -> Job:
     if arm in HEADS:
         head, factor = HEADS[arm]
         outputs = profile.head.hidden_size * factor
-        return Head(replace(profile.head, head=head, output_embedding_size=outputs, seed=seed))
+        return replace(profile.head, head=head, output_embedding_size=outputs, seed=seed)
     return ARMS[arm].experiment(profile, seed)
 
 

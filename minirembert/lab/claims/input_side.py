@@ -17,7 +17,7 @@ CLAIMS = (
         title="The paper's parameter counts follow from its sizes",
         paper="Tables 1 to 6, 12 and 13 print a count for each model, in millions, without a convention for what is counted.",
         question="Does every printed figure follow from the sizes printed beside it?",
-        rule="Shown if every printed figure is met by our own count under the convention of its table, or its row says why not.",
+        rule="Shown if our own count, under the convention of its table, meets every printed figure, or its row says why not.",
         comparisons=(Everywhere("figures neither met nor explained", "unexplained", 0),),
         panels=(),
     ),
@@ -101,7 +101,7 @@ CLAIMS = (
     Claim(
         name="2c",
         title="What a narrow input embedding saves is better spent on blocks",
-        paper="Table 6, at 177 to 178 million in fine-tuning: 62.3 coupled with 12 blocks, 66.2 with E 128, O 768 and 23 blocks.",
+        paper="Table 6, at 177 to 178 million in fine-tuning: 62.3 coupled, 12 blocks; 66.2 with E 128, O 768, 23 blocks.",
         question="Where words are most of a model: tied with E = H, or E = H/4 and as many more blocks as that pays for?",
         rule="Shown if transfer is higher with E = H/4, O = H and more blocks than with one tied matrix, at equal parameters "
         f"in fine-tuning; equal if the difference lies within ±{TRANSFER_BAND}. Beside it, deciding nothing: held-out loss.",

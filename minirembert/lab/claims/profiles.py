@@ -1,8 +1,8 @@
 """How large the lab's experiments are: the constants, in one place. Rules do not depend on them.
 
-    smoke     seconds; says whether everything runs, and too few seeds to claim anything
-    lesson    hours on two cores for all claims, from which the committed results are
-    paper     for a GPU: wider, deeper, more words
+smoke     seconds; says whether everything runs, and too few seeds to claim anything
+lesson    hours on two cores for all claims, from which the committed results are
+paper     for a GPU: wider, deeper, more words
 """
 
 from dataclasses import dataclass
@@ -38,10 +38,10 @@ PROFILES = {
         Profile(
             name="smoke",
             seeds=2,
-            variant=Variant(hidden_size=16, num_hidden_layers=2, num_attention_heads=2),
+            variant=Variant(hidden_size=32, num_hidden_layers=2, num_attention_heads=2),
             world=World(sentences=200, held_out=40),
             wide_world=World(sentences=200, held_out=40, synonyms=3),
-            deeper_layers=6,
+            deeper_layers=4,
             training=Training(steps=5, batch_size=16),
             finetuning=Finetuning(dropped=_DROPPED, steps=2, batch_size=8, examples=40, scored=20),
             head=HeadExperiment(steps=5),

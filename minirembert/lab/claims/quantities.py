@@ -57,7 +57,7 @@ def gradient_ratio(record: Record) -> float:
 
 def rank_over_limit(record: Record) -> float:
     """The rank of a head's logits beyond H + 1, the most that a linear head with a bias of the words can have."""
-    return float(record["measured"]["rank"] - (record["settings"]["experiment"]["hidden_size"] + 1))
+    return float(record["measured"]["rank"] - (record["settings"]["hidden_size"] + 1))
 
 
 def _score(record: Record, dropped: int, elsewhere: bool) -> float:
@@ -66,9 +66,7 @@ def _score(record: Record, dropped: int, elsewhere: bool) -> float:
     if tasks is None or kept not in tasks:
         raise ValueError(f"a run with seed {settings['seed']} was not fine-tuned with {kept} blocks kept")
     learned = World(**settings["world"]).language_names[0]
-    scores = [
-        score for task in tasks[kept].values() for name, score in task.items() if (name != learned) == elsewhere
-    ]
+    scores = [score for task in tasks[kept].values() for name, score in task.items() if (name != learned) == elsewhere]
     if not scores:
         raise ValueError(f"a run with seed {settings['seed']} has no language to transfer to")
     return math.fsum(scores) / len(scores)

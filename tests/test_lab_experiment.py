@@ -1,0 +1,109 @@
+"""A run of the lab: a function of its settings, paired by seed, all of it measured; and the same on Triton."""
+
+import json
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from minirembert.lab.experiment import Experiment, Finetuning, Training, Twins
+from minirembert.lab.jobs import Context, settings_of
+from minirembert.lab.model import INPUT_EMBEDDING, OUTPUT_EMBEDDING
+from minirembert.lab.runs import records
+from minirembert.lab.tasks import TASKS
+from minirembert.lab.variant import Variant
+from minirembert.lab.world import World
+
+TINY = Experiment(
+    Variant(input_embedding_size=6, output_embedding_size=20, hidden_size=12, num_hidden_layers=2, num_attention_heads=2),
+    World(sentences=120, held_out=60, breadth=0.0),
+    Training(steps=6, batch_size=8),
+)  # fmt: skip
+TASK = Finetuning(dropped=(0, 1), steps=2, batch_size=4, examples=20, scored=10)
+
+
+def numbers(value):
+    """Every number inside lists and dictionaries."""
+    if isinstance(value, dict):
+        return [number for one in value.values() for number in numbers(one)]
+    if isinstance(value, list):
+        return [number for one in value for number in numbers(one)]
+    return [value]
+
+
+def test_a_run_is_a_function_of_its_settings():
+    steps = []
+    experiment = replace(TINY, finetuning=TASK)
+    one, again = (experiment.run(Context(steps.append)) for _ in range(2))
+    assert one == again and sum(steps) == 2 * experiment.steps
+    assert json.loads(json.dumps(one, allow_nan=False)) == one
+    assert all(math.isfinite(number) for number in numbers(one))
+    assert one["vocab_size"] > 700 and one["curve"]["step"][-1] == 6 and one["side_gradients"]["step"] == [0]
+    assert one["tasks"].keys() == {"1", "2"} and one["tasks"]["1"].keys() == set(TASKS)
+    assert all(scores.keys() == {"a", "b"} for scores in one["tasks"]["2"].values())
+    for name in (INPUT_EMBEDDING, OUTPUT_EMBEDDING):
+        np.testing.assert_array_equal(one.arrays[name], again.arrays[name])
+    other = replace(TINY, seed=1).run(Context())
+    assert other["loss"] != one["loss"]
+
+
+def test_tasks_do_not_touch_what_is_measured():
+    one, other = (replace(TINY, finetuning=tasks).run(Context()) for tasks in (None, TASK))
+    assert dict(one) == {key: value for key, value in other.items() if key != "tasks"}
+
+
+def test_it_learns():
+    """Not how well; that the steps go downhill on sentences that it never read."""
+    curve = replace(TINY, training=Training(steps=60, batch_size=16, warmup=10)).run(Context())["curve"]["held_out_loss"]
+    assert curve[-1] < curve[0] < math.log(840)
+
+
+def test_a_pair_reads_the_same():
+    """Runs of one seed see the same sentences and masks: with the encoder's first weights alike, the first gradients are
+    those of the same batch. A width that only the output has changes nothing on the input side but what comes back."""
+    wide = replace(TINY, variant=replace(TINY.variant, output_embedding_size=24))
+    from minirembert.lab import experiment
+
+    seen = []
+    original = experiment.side_gradients
+
+    def note(model, batch):
+        seen.append((batch["input_ids"], model.parameters[INPUT_EMBEDDING].copy()))
+        return original(model, batch)
+
+    experiment.side_gradients = note
+    try:
+        for one in (TINY, wide):
+            one.run(Context())
+    finally:
+        experiment.side_gradients = original
+    (ids, rows), (other_ids, other_rows) = seen
+    np.testing.assert_array_equal(ids, other_ids)
+    np.testing.assert_array_equal(rows, other_rows)
+
+
+def test_twins_compare_one_tied_matrix_with_both_of_the_other(tmp_path):
+    tied = replace(TINY, variant=replace(TINY.variant, input_embedding_size=12, output_embedding_size=12, tied=True))
+    untied = replace(TINY, variant=replace(tied.variant, tied=False))
+    twins = Twins(tied, untied)
+    (record,) = records([twins], tmp_path, 1)
+    cka = record["measured"]["cka"]
+    # at the start the tied matrix and the untied input are one; six steps have not parted them
+    assert cka["input"] > 0.9 > cka["output"] and 0 <= cka["chance"] < 0.5
+    assert record["settings"] == settings_of(twins)
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_a_run_on_triton_is_the_run_on_numpy(tied):
+    """In float64, two steps: the same losses, probes and tasks, to rounding."""
+    variant = replace(TINY.variant, input_embedding_size=20, tied=tied)
+    task = Finetuning(tasks=("tags",), steps=1, batch_size=4, examples=8, scored=6)
+    world = replace(TINY.world, sentences=60, held_out=30)
+    runs = [
+        Experiment(variant, world, Training(steps=2, batch_size=4, backend=backend, dtype="float64"), task).run(Context())
+        for backend in ("numpy", "triton")
+    ]
+    for name in ("loss", "curve", "side_gradients", "tasks", "isotropy"):
+        expected, actual = (np.array(numbers(run[name]), float) for run in runs)
+        np.testing.assert_allclose(actual, expected, rtol=1e-6, err_msg=name)
