@@ -186,6 +186,18 @@ def _ledger(arguments: argparse.Namespace) -> None:
     run(arguments)
 
 
+def _lab_arguments(parser: argparse.ArgumentParser) -> None:
+    from minirembert.lab.lab_command import add_arguments
+
+    add_arguments(parser)
+
+
+def _lab(arguments: argparse.Namespace) -> None:
+    from minirembert.lab.lab_command import run
+
+    run(arguments)
+
+
 def _tour_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", type=Path, default=Path("tour"), metavar="DIR", help="folder of the tour (default: tour)"
@@ -201,6 +213,7 @@ def _tour(arguments: argparse.Namespace) -> None:
 COMMANDS = {
     "tour": Command("five minutes through everything, ending in a page with figures", _tour_arguments, _tour),
     "ledger": Command("what a model costs: parameters, FLOPs and memory by component", _ledger_arguments, _ledger),
+    "lab": Command("the paper's claims at small size: run, judge by a rule, draw", _lab_arguments, _lab),
     "corpus": Command("write the generated corpus: six languages, text and tags", _corpus_arguments, _corpus),
     "tokenizer": Command("train a tokenizer on text files", _tokenizer_arguments, _tokenizer),
     "pretrain": Command("train a masked language model on text files", _pretrain_arguments, _pretrain),

@@ -32,30 +32,33 @@ def numbers(value):
     return [value]
 
 
+def run(experiment, report=lambda steps: None):
+    """A run and, before it, what it needs."""
+    results = {name: need.run(Context(report)) for name, need in experiment.needs.items()}
+    return experiment.run(Context(report, results))
+
+
 def test_a_run_is_a_function_of_its_settings():
     steps = []
     experiment = replace(TINY, finetuning=TASK)
-    one, again = (experiment.run(Context(steps.append)) for _ in range(2))
-    assert one == again and sum(steps) == 2 * experiment.steps
+    assert experiment.needs == {"pretraining": TINY} and not TINY.needs
+    one, again = (run(experiment, steps.append) for _ in range(2))
+    assert one == again and sum(steps) == 2 * (experiment.steps + TINY.steps)
     assert json.loads(json.dumps(one, allow_nan=False)) == one
     assert all(math.isfinite(number) for number in numbers(one))
     assert one["vocab_size"] > 700 and one["curve"]["step"][-1] == 6 and one["side_gradients"]["step"] == [0]
     assert one["tasks"].keys() == {"1", "2"} and one["tasks"]["1"].keys() == set(TASKS)
     assert all(scores.keys() == {"a", "b"} for scores in one["tasks"]["2"].values())
-    for name in (INPUT_EMBEDDING, OUTPUT_EMBEDDING):
-        np.testing.assert_array_equal(one.arrays[name], again.arrays[name])
-    other = replace(TINY, seed=1).run(Context())
-    assert other["loss"] != one["loss"]
-
-
-def test_tasks_do_not_touch_what_is_measured():
-    one, other = (replace(TINY, finetuning=tasks).run(Context()) for tasks in (None, TASK))
-    assert dict(one) == {key: value for key, value in other.items() if key != "tasks"}
+    before, other = TINY.run(Context()), replace(TINY, seed=1).run(Context())
+    assert dict(before) == {key: value for key, value in one.items() if key != "tasks"}
+    assert other["loss"] != before["loss"] and before.arrays.keys() > {INPUT_EMBEDDING, OUTPUT_EMBEDDING}
 
 
 def test_it_learns():
     """Not how well; that the steps go downhill on sentences that it never read."""
-    curve = replace(TINY, training=Training(steps=60, batch_size=16, warmup=10)).run(Context())["curve"]["held_out_loss"]
+    curve = replace(TINY, training=Training(steps=60, batch_size=16, warmup=10)).run(Context())["curve"][
+        "held_out_loss"
+    ]
     assert curve[-1] < curve[0] < math.log(840)
 
 
@@ -101,7 +104,7 @@ def test_a_run_on_triton_is_the_run_on_numpy(tied):
     task = Finetuning(tasks=("tags",), steps=1, batch_size=4, examples=8, scored=6)
     world = replace(TINY.world, sentences=60, held_out=30)
     runs = [
-        Experiment(variant, world, Training(steps=2, batch_size=4, backend=backend, dtype="float64"), task).run(Context())
+        run(Experiment(variant, world, Training(steps=2, batch_size=4, backend=backend, dtype="float64"), task))
         for backend in ("numpy", "triton")
     ]
     for name in ("loss", "curve", "side_gradients", "tasks", "isotropy"):

@@ -26,11 +26,11 @@ def test_only_the_nonlinearity_lifts_the_rank():
     """Ranks are exact: min(O, H) + 1 through a linear map, O through GELU and LayerNorm (one less by the mean, one more by
     the bias)."""
     none = run(head="none", output_embedding_size=4)
-    linear = {O: run(head="linear", output_embedding_size=O) for O in (2, 4, 32)}
-    gelu = {O: run(head="gelu_ln", output_embedding_size=O) for O in (2, 4, 32)}
+    linear = {width: run(head="linear", output_embedding_size=width) for width in (2, 4, 32)}
+    gelu = {width: run(head="gelu_ln", output_embedding_size=width) for width in (2, 4, 32)}
     assert none["rank"] == 5
-    assert {O: result["rank"] for O, result in linear.items()} == {2: 3, 4: 5, 32: 5}
-    assert {O: result["rank"] for O, result in gelu.items()} == {2: 2, 4: 4, 32: 32}
+    assert {width: result["rank"] for width, result in linear.items()} == {2: 3, 4: 5, 32: 5}
+    assert {width: result["rank"] for width, result in gelu.items()} == {2: 2, 4: 4, 32: 32}
     assert all(result["effective_rank"] <= result["rank"] for result in (none, *linear.values(), *gelu.values()))
     # and the rank is put to use
     assert gelu[32]["kl"] < linear[32]["kl"] / 2 < linear[2]["kl"] / 2

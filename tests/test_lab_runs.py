@@ -54,8 +54,9 @@ class Both:
         return {"one": self.one, "other": self.other}
 
     def run(self, context: Context) -> Result:
-        arrays = context.arrays
-        return Result({"difference": int(arrays["other"]["a/b.weight"][0] - arrays["one"]["a/b.weight"][0])})
+        one, other = (context.results[name] for name in ("one", "other"))
+        assert one["sum"] - 3 == one.arrays["a/b.weight"][0]
+        return Result({"difference": int(other.arrays["a/b.weight"][0] - one.arrays["a/b.weight"][0])})
 
 
 @dataclass

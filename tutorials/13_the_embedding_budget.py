@@ -89,8 +89,8 @@ assert more == 16 * added and round(more / 1e9, 1) == 1.5
 #     V = 12 L H.
 #
 # That is all one needs to remember. For a model of BERT Base's size it says 110,592 pieces, and the exact count, with
-# biases and positions, 112,033. A vocabulary for a hundred languages has 120,000 or 250,000. At RemBERT's H and L it would
-# take 444,453. Large models outgrow the problem, because their blocks grow with H squared.
+# biases and positions, 112,033. A vocabulary for a hundred languages has 120,000 or 250,000. At RemBERT's H and L it
+# would take 444,453. Large models outgrow the problem, because their blocks grow with H squared.
 
 
 def share(V: int, H: int, L: int) -> float:
@@ -113,7 +113,11 @@ for row in published:
     sizes = row.sizes
     at = 100 * share(sizes.vocab_size, sizes.hidden_size, sizes.num_hidden_layers)
     axes.plot(sizes.vocab_size, at, "ko", markersize=5)
-    axes.annotate(row.name, (sizes.vocab_size, at), xytext=(-6, 4), textcoords="offset points", ha="right")
+    below = sizes.hidden_size == 1024
+    axes.annotate(
+        row.name, (sizes.vocab_size, at), xytext=(7, -10) if below else (-6, 4), textcoords="offset points",
+        ha="left" if below else "right",
+    )  # fmt: skip
 axes.axhline(50, color="0.75", linewidth=1)
 axes.set(xlabel="V, pieces", ylabel="embedding, % of a coupled model", ylim=(0, 100))
 axes.spines[["top", "right"]].set_visible(False)
@@ -123,12 +127,12 @@ plt.show()
 # %%
 # What one unit of width costs
 # ----------------------------
-# One more unit of E costs V + H parameters (and 516 of positions and norm), at both times. One more of O costs V, one column of the output embedding, and
-# H for the projection, in pre-training only. (With the released head two more for the LayerNorm, and one bias.) A block
-# of the baseline costs 7.1 million, as much as 58 units of E.
+# One more unit of E costs V + H parameters, at both times, and 516 more for positions, types and norm. One more unit of O
+# costs V + H in pre-training only, and 3 more for norm and bias. A block of the baseline costs 7.1 million, as much as 58
+# units of E.
 #
-# So narrowing E from 768 to 128 saves 77 million, and that buys 11 blocks. This is the exchange of the paper's Table 6: 12
-# blocks become 23, at 177 and 178 million.
+# So narrowing E from 768 to 128 saves 77 million, and that buys 11 blocks. This is the exchange of the paper's Table 6:
+# 12 blocks become 23, at 177 and 178 million.
 
 unit_of_E = total(Sizes(120_000, 129, 768, 12), FINETUNING) - total(Sizes(120_000, 128, 768, 12), FINETUNING)
 outputs = [total(Sizes(120_000, 128, 768, 12, output_embedding_size=width), PRETRAINING) for width in (128, 129)]
@@ -164,12 +168,12 @@ for name in names:
 # %%
 # * *The narrow input saves no work.* 177 million parameters become 100 million, and the work at fine-tuning stays the
 #   same to the third digit, 0.189. A look-up multiplies nothing, however wide its rows.
-# * *The wide output costs little work, if only the masked positions are scored.* O = 3072 has 2.4 times the parameters
-#   of O = 768 and 1.4 times its work. Were all positions scored, it would be 2.5 times.
+# * *The wide output costs little work, if only the masked positions are scored.* O = 3072 has 2.4 times the parameters of
+#   O = 768 and 1.4 times its work. Were all positions scored, it would be 2.5 times.
 # * *Layers cost work at every token.* Eleven more layers, dropped after pre-training, have as many parameters as O = 768,
 #   193 and 192 million, and 1.7 times the work. So Table 5 is no fair race, and the output embedding won it all the same.
-# * *Reinvesting is not free.* 23 layers instead of 12, at equal parameters, take 1.9 times the work at fine-tuning. Part of
-#   Table 6's gain may be bought with that.
+# * *Reinvesting is not free.* 23 layers instead of 12, at equal parameters, take 1.9 times the work at fine-tuning. Part
+#   of Table 6's gain may be bought with that.
 #
 # The third point makes one claim of the paper stronger, the fourth makes another weaker. The paper counts parameters.
 
@@ -257,8 +261,8 @@ assert (
 # The lab's budget
 # ----------------
 # The experiments of the next chapters have H = 48 and four blocks, and each word of a language made for the purpose is a
-# piece. The small world has 335 of them. There the coupled embedding is 12% of the model: less than English BERT's 21%, far
-# less than mBERT's 52%. Saving on it saves little, and nothing can be said of reinvesting.
+# piece. The small world has 335 of them. There the coupled embedding is 12% of the model: less than English BERT's 21%,
+# far less than mBERT's 52%. Saving on it saves little, and nothing can be said of reinvesting.
 #
 # So there is a wide world too, in which each concept has eight words. It has 2,617 pieces, and the embedding is 51%: the
 # position that the paper starts from, at a 700th of its size.

@@ -37,8 +37,8 @@ NINE = (BASELINE, UNTIED, WIDE_IN, WIDE_OUT, NARROW, WIDEST, LAYERS, REINVESTED_
 # question answering and have two scores, exact match (EM) and F1. So there are nine columns and six tasks. Is the average
 # over nine or over six?
 #
-# The text need not say it, since the numbers do. Over six, with a task's two scores averaged first, all nine rows come out
-# to the printed digit. Over nine, none does: they fall 3.6 to 5.5 points short, because exact match is the lowest
+# The text need not say it, since the numbers do. Over six, with a task's two scores averaged first, all nine rows come
+# out to the printed digit. Over nine, none does: they fall 3.6 to 5.5 points short, because exact match is the lowest
 # column.
 
 
@@ -110,8 +110,9 @@ assert off == {
 # far more, downwards.
 #
 # Can we say which of FILTER's scores is the wrong one? All three figures contain the question tasks. Solve each of them
-# for TyDi: they ask for 63.35, 62.95 and 63.05. Table 16 has 59.6. So one slip would explain three disagreements: the means
-# were taken with a TyDi score of about 63, and another one was printed. (We cannot tell which of the two is FILTER's.)
+# for TyDi: they ask for 63.35, 62.95 and 63.05. Table 16 has 59.6. So one slip would explain three disagreements: the
+# means were taken with a TyDi score of about 63, and another one was printed. (We cannot tell which of the two is
+# FILTER's.)
 
 filter_ = by_task["FILTER"]
 _, _, printed_questions, printed_over_tasks, printed_over_categories = printed_means["FILTER"]
@@ -159,8 +160,8 @@ assert sum(not row.agrees for row in ROWS) == 6 == sum(bool(row.why) for row in 
 # An audit must be audited too. "Ours" depends on a convention: with pooler or without, with the projection before the
 # output embedding or without, rounded or cut. Nobody told us which; we chose the one that fits. How much of the agreement
 # is our choice? There are 64 conventions of this kind. On the 18 figures of tables 2 to 6 the best reach 16, and three
-# reach it, which differ only in things too small to show in millions. The runners-up reach 13, and the median
-# is 4. So 16 is no accident. But it was found by trying, and whoever tries 64 ways will see some agreement for nothing.
+# reach it, which differ only in things too small to show in millions. The runners-up reach 13, and the median is 4. So 16
+# is no accident. But it was found by trying, and whoever tries 64 ways will see some agreement for nothing.
 
 tables_2_to_6 = [row for row in ROWS if set(row.tables) & set(range(2, 7))]
 figures = sum(figure is not None for row in tables_2_to_6 for figure in row.printed)
@@ -190,8 +191,8 @@ assert np.median(list(map(met, conventions))) == 4
 # A ratio
 # -------
 # Where the paper compares what RemBERT and XLM-R have read, it has 1.8 and 6.3 trillion tokens, 3.5 times as many. Steps
-# times batch times length give 1.845 and 6.291 trillion, and a ratio of 3.41. Two roundings in opposite directions, divided
-# by each other: round last.
+# times batch times length give 1.845 and 6.291 trillion, and a ratio of 3.41. Two roundings in opposite directions,
+# divided by each other: round last.
 
 printed_read = {"RemBERT": (1_760_000, 2048, 512), "XLM-R": (1_500_000, 8192, 512)}  # steps, sequences, tokens in each
 read = {model: float(np.prod(sizes)) for model, sizes in printed_read.items()}
@@ -258,8 +259,8 @@ assert one_sided == set(list(comparisons)[i] for i in (1, 3, 4, 6))
 # twice, and so does reinvesting. No error bar is needed to believe in a direction there. Three are mixed, and these are
 # the small ones: untying, wide input against wide output, and layers against output.
 #
-# Untying gains 0.4 points, most of it in TyDi: without that task the mean is 0.13. On the three tasks that are not question
-# answering it is 0.00.
+# Untying gains 0.4 points, most of it in TyDi: without that task the mean is 0.13. On the three tasks that are not
+# question answering it is 0.00.
 #
 # Six tasks on one side are not six experiments, though. All six share one pre-trained model, and the paper prints one
 # model each and no spread between models. A lucky seed lifts all tasks together.
@@ -329,11 +330,11 @@ assert round(printed_probe_averages[2] - printed_probe_averages[0], 1) == 0.5 < 
 # 3. Output parameters are better spent than parameters elsewhere
 # ---------------------------------------------------------------
 # Table 5: at the same size in pre-training, 192 and 193 million, O = 768 wins against eleven more layers (which are
-# dropped for fine-tuning): 60.2 against 58.0. The picture showed where from: question answering. On the other three
-# tasks the dropped layers are ahead by 0.2.
+# dropped for fine-tuning): 60.2 against 58.0. The picture showed where from: question answering. On the other three tasks
+# the dropped layers are ahead by 0.2.
 #
-# In English (Table 13) 15 layers, 114 million, win against O = 3072, 181 million, on every score. The row of equal
-# size, 24 layers with 178 million, loses on all of them. So it depends on how many layers and on which task.
+# In English (Table 13) 15 layers, 114 million, win against O = 3072, 181 million, on every score. The row of equal size,
+# 24 layers with 178 million, loses on all of them. So it depends on how many layers and on which task.
 
 assert rows[WIDE_OUT].printed[:2] == (192, 100) and rows[LAYERS].printed[:2] == (193, 100)
 assert [rows[name].scores["average"] for name in (WIDE_OUT, LAYERS)] == [60.2, 58.0]
@@ -349,8 +350,8 @@ assert all(few.scores[name] > score > many.scores[name] for name, score in wide.
 # embedding, and a look-up multiplies nothing. For a token of a sequence of 512, RemBERT takes 1.10 billion FLOPs at
 # fine-tuning and XLM-R 0.65: 1.7 times as many. Also, the two have read other texts in other pieces.
 #
-# The controlled comparison is Table 6: one data set, one vocabulary, 177 against 178 million. There reinvesting the
-# saved parameters in layers gains 3.9 points, more than any other model of the tables has over the baseline. The same remark
+# The controlled comparison is Table 6: one data set, one vocabulary, 177 against 178 million. There reinvesting the saved
+# parameters in layers gains 3.9 points, more than any other model of the tables has over the baseline. The same remark
 # holds for it: 23 layers take 1.9 times the work of 12.
 
 printed_finetuning = {"RemBERT": 575, "XLM-R": 559}  # Table 7, millions
@@ -405,9 +406,9 @@ assert np.linalg.matrix_rank(states @ project @ score) == 12 == 768 // 64 and 48
 # And one that the paper does not make
 # ------------------------------------
 # Table 8 has the accuracy of masked language modelling for five models. One would expect the best language model to be
-# best at the tasks. The order is nearly that, with one exception, and it is an instructive one: O = 3072 fills masks
-# best of all, and is third in the average over tasks, behind two models whose *input* is six times as wide. Both read
-# with E = 768. So a wide output helps to write, and does not replace what a narrow input lost in reading.
+# best at the tasks. The order is nearly that, with one exception, and it is an instructive one: O = 3072 fills masks best
+# of all, and is third in the average over tasks, behind two models whose *input* is six times as wide. Both read with E =
+# 768. So a wide output helps to write, and does not replace what a narrow input lost in reading.
 
 printed_accuracy = {BASELINE: 61.1, UNTIED: 61.6, NARROW: 59.0, WIDE_OUT: 60.7, WIDEST: 62.3}
 figure, axes = plt.subplots(figsize=(5.6, 3.6), layout="constrained")

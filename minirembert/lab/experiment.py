@@ -8,7 +8,7 @@ are made of it is somebody else's business (`claims/`).
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, ClassVar
 
@@ -41,6 +41,9 @@ class Training:
     batch_size: int = option("sentences in a batch", 64)
     learning_rate: float = option("at its peak", 2e-3)
     warmup: int = option("steps until the peak", 100)
+    documents_every: int = option(
+        "every so many steps, half as many texts of three sentences (see `Corpus.documents`)", 3
+    )
     backend: str = option("numpy, or triton (on a GPU)", "numpy")
     dtype: str = option("of weights and activations", "float32")
 
@@ -71,18 +74,29 @@ class Experiment:
     kind: ClassVar[str] = "pretraining"
 
     @property
+    def pretraining(self) -> "Experiment":
+        """The same without the tasks: a job of its own, so that a model is trained once however many things it is tuned on."""
+        return replace(self, finetuning=None)
+
+    @property
     def steps(self) -> int:
         tasks = self.finetuning
-        return self.training.steps + (len(tasks.tasks) * len(tasks.dropped) * tasks.steps if tasks else 0)
+        return self.training.steps if tasks is None else len(tasks.tasks) * len(tasks.dropped) * tasks.steps
 
     @property
     def needs(self) -> Mapping[str, Job]:
-        return {}
+        return {} if self.finetuning is None else {"pretraining": self.pretraining}
 
     def run(self, context: Context) -> Result:
+        """What was measured: of the pre-trained model, and, with `finetuning`, of the tasks. `arrays` are the weights."""
         corpus = cached_corpus(self.world, self.seed)
         sizes = self.variant.sizes(len(corpus.pieces))
         model = LabModel(sizes, seed=self.seed, backend=self.training.backend, dtype=self.training.dtype)
+        if self.finetuning is not None:
+            before = context.results["pretraining"]
+            for name, array in before.arrays.items():
+                model.parameters[name] = model.backend.array(array)
+            return Result({**before, "tasks": tasks(model, corpus, self.finetuning, context.report)})
         measured: dict[str, Any] = {
             "vocab_size": len(corpus.pieces),
             "parameters": {phase: total(sizes, phase) for phase in PHASES},
@@ -90,13 +104,7 @@ class Experiment:
         measured |= pretrain(model, corpus, self.training, context.report)
         measured |= held_out(model, corpus)
         measured |= measure(on_host(model), corpus)
-        if self.finetuning is not None:
-            measured["tasks"] = tasks(model, corpus, self.finetuning, context.report)
-        names = (INPUT_EMBEDDING, OUTPUT_EMBEDDING)
-        return Result(
-            measured,
-            {name: model.backend.numpy(model.parameters[name]) for name in names if name in model.parameters},
-        )
+        return Result(measured, {name: model.backend.numpy(array) for name, array in model.parameters.items()})
 
 
 @dataclass(frozen=True)
@@ -118,18 +126,19 @@ class Twins:
 
     @property
     def needs(self) -> Mapping[str, Job]:
-        return {"tied": self.tied, "untied": self.untied}
+        return {"tied": self.tied.pretraining, "untied": self.untied.pretraining}
 
     def run(self, context: Context) -> Result:
         """CKA (Kornblith et al. 2019) of the tied matrix with both of the other's, and by chance: rows in another order."""
-        tied, untied = context.arrays["tied"][INPUT_EMBEDDING], context.arrays["untied"]
-        mixed = np.random.default_rng(self.seed).permutation(len(tied))
+        tied, untied = (context.results[name].arrays for name in ("tied", "untied"))
+        matrix = tied[INPUT_EMBEDDING]
+        mixed = np.random.default_rng(self.seed).permutation(len(matrix))
         return Result(
             {
                 "cka": {
-                    "input": linear_cka(tied, untied[INPUT_EMBEDDING]),
-                    "output": linear_cka(tied, untied[OUTPUT_EMBEDDING]),
-                    "chance": linear_cka(tied, untied[OUTPUT_EMBEDDING][mixed]),
+                    "input": linear_cka(matrix, untied[INPUT_EMBEDDING]),
+                    "output": linear_cka(matrix, untied[OUTPUT_EMBEDDING]),
+                    "chance": linear_cka(matrix, untied[OUTPUT_EMBEDDING][mixed]),
                 }
             }
         )
@@ -143,14 +152,19 @@ def cached_corpus(world: World, seed: int) -> Corpus:
 
 def pretrain(model: LabModel, corpus: Corpus, training: Training, report: Callable[[int], None]) -> dict[str, Any]:
     """Trains `model` in place; what is seen on the way: the loss on validation sentences, the two sides' gradients."""
-    data = _data(corpus)
+    sentences, documents = (
+        MaskedLMData(lines, corpus.pieces, POSITIONS, lines_per_sequence=1)
+        for lines in (corpus.train_lines, corpus.documents)
+    )
     optimizer = model.backend.adamw(model.parameters)
     points = {training.steps * (n + 1) // CURVE_POINTS for n in range(CURVE_POINTS)}
     curve: dict[str, list[float]] = {"step": [], "held_out_loss": []}
     sides: dict[str, list[float]] = {"step": [], "input": [], "output": []}
     validation = [corpus.encode(corpus.validation[:200], name) for name in corpus.world.language_names]
     for step in range(training.steps):
-        batch = data.batch(training.batch_size, model.seed, step)._asdict()
+        of_documents = (step + 1) % training.documents_every == 0
+        data, size = (documents, (training.batch_size + 1) // 2) if of_documents else (sentences, training.batch_size)
+        batch = data.batch(size, model.seed, step)._asdict()
         if step < EARLY_STEPS and step % EARLY_EVERY == 0:
             reading, scoring = side_gradients(model, batch)
             for name, value in (("step", step), ("input", reading), ("output", scoring)):
@@ -207,10 +221,6 @@ def on_host(model: LabModel) -> LabModel:
     for name, array in host.parameters.items():
         array[...] = model.backend.numpy(model.parameters[name])
     return host
-
-
-def _data(corpus: Corpus) -> MaskedLMData:
-    return MaskedLMData(corpus.train_lines, corpus.pieces, POSITIONS, lines_per_sequence=1)
 
 
 def _scores(model: LabModel, corpus: Corpus, lines: list[list[list[int]]]) -> dict[str, float]:

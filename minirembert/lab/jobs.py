@@ -8,14 +8,6 @@ from typing import Any, ClassVar, Protocol
 from minirembert.ops.array import Array
 
 
-@dataclass
-class Context:
-    """What a run is given from outside: somebody to tell how many steps are done, and the arrays of other runs."""
-
-    report: Callable[[int], None] = lambda steps: None
-    arrays: Mapping[str, Mapping[str, Array]] = field(default_factory=dict)
-
-
 class Result(dict[str, Any]):
     """What a run measured, ready for JSON; `arrays` is kept beside it."""
 
@@ -26,10 +18,18 @@ class Result(dict[str, Any]):
         self.arrays = dict(arrays or {})
 
 
+@dataclass
+class Context:
+    """What a run is given from outside: somebody to tell how many steps are done, and the results of what it needs."""
+
+    report: Callable[[int], None] = lambda steps: None
+    results: Mapping[str, Result] = field(default_factory=dict)
+
+
 class Job(Protocol):
     """A frozen dataclass whose fields decide all of what `run` gives back.
 
-    `kind` is its name in a cache, `steps` how much it will report, `needs` the jobs whose arrays it is handed.
+    `kind` is its name in a cache, `steps` how much it will report, `needs` the jobs whose results it is handed.
     """
 
     kind: ClassVar[str]

@@ -27,7 +27,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from minirembert.files import atomic_file, read_json, write_text_atomically
-from minirembert.lab.jobs import Context, Job, settings_of
+from minirembert.lab.jobs import Context, Job, Result, settings_of
 from minirembert.ops.array import Array
 from minirembert.provenance import provenance
 
@@ -61,10 +61,15 @@ class Cache:
             raise ValueError(f"{path} is not the record of this run: delete it, and it is computed again")
         return record
 
-    def arrays(self, job: Job) -> dict[str, Array]:
-        """The arrays that a job left behind."""
-        with np.load(self.folder / f"{self.name(job)}.npz", allow_pickle=False) as file:
-            return dict(file)
+    def result(self, job: Job) -> Result:
+        """What a job that is done measured, with the arrays that it left behind."""
+        record, path = self.load(job), self.folder / f"{self.name(job)}.npz"
+        if record is None:
+            raise FileNotFoundError(f"{self.folder} has no record of a {job.kind} run that another needs")
+        if not path.exists():
+            return Result(record["measured"])
+        with np.load(path, allow_pickle=False) as file:
+            return Result(record["measured"], dict(file))
 
     def compute(self, job: Job, report: Callable[[int], None]) -> Record:
         """Runs a job whose needs are here, and keeps what comes of it."""
@@ -72,7 +77,7 @@ class Cache:
         with threadpool_limits(
             1, user_api="blas"
         ):  # these matrices are small; and the same bits, however many run at once
-            result = job.run(Context(report, {name: self.arrays(need) for name, need in job.needs.items()}))
+            result = job.run(Context(report, {name: self.result(need) for name, need in job.needs.items()}))
         record = {
             "kind": job.kind,
             "settings": settings_of(job),
@@ -98,20 +103,22 @@ def records(jobs: Sequence[Job], folder: Path, processes: int | None = None, tit
         raise ValueError(f"processes must be at least 1, got {processes}")
     cache = Cache(folder)
     missing = [job for job in _with_needs(jobs) if cache.load(job) is None]
-    first = [job for job in missing if not job.needs]
     with _progress(title, sum(job.steps for job in missing)) as report:
-        at_once = min(processes or os.cpu_count() or 1, len(first))
-        if at_once > 1:
-            _compute_at_once(cache, first, at_once, report)
-        for job in missing if at_once <= 1 else [job for job in missing if job.needs]:
-            cache.compute(job, report)
+        for dependent in (False, True):
+            now = [job for job in missing if bool(job.needs) == dependent]
+            at_once = min(processes or os.cpu_count() or 1, len(now))
+            if at_once > 1:
+                _compute_at_once(cache, now, at_once, report)
+            else:
+                for job in now:
+                    cache.compute(job, report)
     found = [cache.load(job) for job in jobs]
     assert all(record is not None for record in found)
     return [record for record in found if record is not None]
 
 
 def _with_needs(jobs: Iterable[Job]) -> list[Job]:
-    """Every job once, after what it needs. Jobs of one seed stand together, so that a process builds a corpus once."""
+    """Every job once, after what it needs (which needs nothing itself). Jobs of one seed stand together, so that a process builds a corpus once."""
     every: dict[Job, None] = {}
     for job in jobs:
         every |= dict.fromkeys([*job.needs.values(), job])

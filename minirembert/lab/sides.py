@@ -106,14 +106,14 @@ def logit_rank(model: LabModel, corpus: Corpus, contexts: int = CONTEXTS) -> dic
     One word is masked in each sentence, in the first test meanings of every language. The head computes in float64, so that
     the numerical rank is the head's and not that of rounding.
     """
-    x = np.concatenate([_masked_states(model, corpus, name, contexts) for name in corpus.world.language_names])
+    x = np.concatenate([masked_states(model, corpus, name, contexts) for name in corpus.world.language_names])
     parameters = {name: model.backend.numpy(array).astype(np.float64) for name, array in model.parameters.items()}
     logits = model.score(ForwardPass(Forward(OPS), model.config), Parameters(parameters), x.astype(np.float64))
     return {**ranks_of_logits(logits), "contexts": len(logits)}
 
 
-def _masked_states(model: LabModel, corpus: Corpus, language: str, contexts: int) -> Float[Array, "N H"]:
-    """The last states of one masked word in each sentence of a language's share of the contexts."""
+def masked_states(model: LabModel, corpus: Corpus, language: str, contexts: int) -> Float[Array, "N H"]:
+    """The last states of one masked word in each of a language's first test sentences: its share of the contexts."""
     share = max(1, contexts // corpus.world.languages)
     lines = corpus.encode(corpus.test[:share], language)
     rng = np.random.default_rng([corpus.seed, len(lines)])

@@ -40,7 +40,7 @@ def ridge_classifier(x: Float[Array, "N H"], labels: Integer[Array, " N"], class
     spread = np.where(spread > 0, spread, 1)
     z = (x - mean) / spread
     y = np.eye(classes)[labels]
-    weight = np.linalg.solve(z.T @ z + PENALTY * len(z) * np.eye(z.shape[1]), z.T @ (y - y.mean(axis=0)))
+    weight = np.linalg.solve(z.T @ z + PENALTY * len(z) * np.eye(z.shape[1]), z.T @ y)
     weight = weight / spread[:, None]
     return Classifier(weight, y.mean(axis=0) - mean @ weight)
 

@@ -15,13 +15,16 @@ from minirembert.lab.variant import Variant
 
 @dataclass(frozen=True)
 class Arm:
-    """A pre-trained model. `wide`: in the world with many words; `deeper`: with the blocks that a narrow E pays for there."""
+    """A pre-trained model. `wide`: in the world with many words; `deeper`: with the blocks that a narrow E pays for there;
+    `dropping`: fine-tuned without its last block too.
+    """
 
     input: Fraction
     output: Fraction
     tied: bool = False
     wide: bool = False
     deeper: bool = False
+    dropping: bool = False
 
     def variant(self, profile: Profile) -> Variant:
         """Raises ValueError where the profile's H does not divide so."""
@@ -42,7 +45,8 @@ class Arm:
 
     def experiment(self, profile: Profile, seed: int) -> Experiment:
         world = profile.wide_world if self.wide else profile.world
-        return Experiment(self.variant(profile), world, profile.training, profile.finetuning, seed)
+        finetuning = replace(profile.finetuning, dropped=(0, 1) if self.dropping else (0,))
+        return Experiment(self.variant(profile), world, profile.training, finetuning, seed)
 
 
 WHOLE, HALF, QUARTER, EIGHTH, SIXTEENTH = (Fraction(1, n) for n in (1, 2, 4, 8, 16))
@@ -51,11 +55,11 @@ ARMS = {
     "H-H": Arm(WHOLE, WHOLE),
     "H/16-H": Arm(SIXTEENTH, WHOLE),
     "H/8-H": Arm(EIGHTH, WHOLE),
-    "H/4-H": Arm(QUARTER, WHOLE),
+    "H/4-H": Arm(QUARTER, WHOLE, dropping=True),
     "H/2-H": Arm(HALF, WHOLE),
     "H-H/4": Arm(WHOLE, QUARTER),
-    "H/4-H/4": Arm(QUARTER, QUARTER),
-    "H/4-4H": Arm(QUARTER, Fraction(4)),
+    "H/4-H/4": Arm(QUARTER, QUARTER, dropping=True),
+    "H/4-4H": Arm(QUARTER, Fraction(4), dropping=True),
     "tied H, many words": Arm(WHOLE, WHOLE, tied=True, wide=True),
     "H/4-H, many words, deeper": Arm(QUARTER, WHOLE, wide=True, deeper=True),
 }

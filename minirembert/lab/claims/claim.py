@@ -22,6 +22,9 @@ class Judgement(NamedTuple):
     note: str
     findings: tuple[Finding, ...]
 
+    def __str__(self) -> str:
+        return f"{self.verdict} ({self.note})" if self.note else self.verdict
+
 
 @dataclass(frozen=True)
 class Claim:
@@ -63,18 +66,14 @@ class Claim:
 
 
 def _why_not(required: list[Finding]) -> str:
-    """In a few words: too few seeds before all else, then each comparison that does not hold."""
-    few = [finding.note for finding in required if finding.note.startswith("too few seeds")]
-    if few:
+    """In a few words: too few seeds before all else; then how much of the rule is met, and what is the other way round."""
+    if few := [finding.note for finding in required if finding.note.startswith("too few seeds")]:
         return few[0]
-    open_ = [finding for finding in required if not finding.holds]
-    reasons = []
-    for finding in open_:
-        reason = finding.note or (EQUAL if finding.outcome == EQUAL else "the interval is too wide")
-        reasons.append(f"{finding.what}: {reason}")
-    if len(required) == 1 and required[0].note == OPPOSITE:
-        return OPPOSITE
-    return "; ".join(reasons)
+    if len(required) == 1:
+        return required[0].note
+    note = f"{sum(finding.holds for finding in required)} of {len(required)} comparisons hold"
+    opposite = [finding.what for finding in required if finding.note == OPPOSITE]
+    return f"{note}; {OPPOSITE} of {', '.join(opposite)}" if opposite else note
 
 
 def panel(quantity: str, *arms: str) -> tuple[Column, ...]:

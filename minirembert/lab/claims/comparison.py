@@ -89,9 +89,11 @@ class Comparison:
             outcome = EQUAL
         elif self.claimed == "equal":
             outside = self.band is not None and (interval.low > self.band or interval.high < -self.band)
-            note = "outside the band" if outside else ""
+            note = "outside the band" if outside else "the interval reaches out of the band"
         elif self._on_the("below" if self.claimed == "above" else "above", interval):
             note = OPPOSITE
+        else:
+            note = f"the interval contains {self.bound:g}"
         holds = outcome == (EQUAL if self.claimed == "equal" else SHOWN)
         return Finding(self.what, self.condition, self.required, values, interval, outcome, note, holds)
 

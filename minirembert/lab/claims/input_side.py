@@ -33,10 +33,10 @@ CLAIMS = (
         comparisons=(
             Comparison("linear, O = 4H minus H: KL", "kl", "linear 4H", "linear H", "equal", band=KL_BAND),
             Comparison("linear, O = 16H minus H: KL", "kl", "linear 16H", "linear H", "equal", band=KL_BAND),
-            Comparison("linear, O = 16H: rank - (H + 1)", "rank_over_limit", "linear 16H", None, "below", 1),
+            Comparison("linear, O = 16H: rank beyond H + 1", "rank_over_limit", "linear 16H", None, "below", 1),
             Comparison("gelu_ln, O = 4H minus H: KL", "kl", "gelu_ln 4H", "gelu_ln H", "below"),
             Comparison("gelu_ln, O = 16H minus 4H: KL", "kl", "gelu_ln 16H", "gelu_ln 4H", "below"),
-            Comparison("gelu_ln, O = 16H: rank - (H + 1)", "rank_over_limit", "gelu_ln 16H", None, "above"),
+            Comparison("gelu_ln, O = 16H: rank beyond H + 1", "rank_over_limit", "gelu_ln 16H", None, "above"),
         ),
         panels=(panel("kl", *_HEAD_ARMS), panel("rank", *_HEAD_ARMS)),
     ),

@@ -41,12 +41,14 @@ def last_minus_middle(record: Record) -> float:
     return found[-1] - found[len(found) // 2]
 
 
-def share_kept(record: Record) -> float:
-    """Sentence retrieval after the last block, as a share of that after block L // 2; both with one sentence's worth of
-    chance added, so that a model that has aligned nothing has a share near 1 and not a quotient of two small accidents.
+def part_of_last(record: Record) -> float:
+    """Sentence retrieval after the last block, divided by the sum of that and retrieval after block L // 2: one half where
+    nothing is lost. Not their plain quotient, in which a single model that has aligned nothing could outweigh all others; and
+    with one sentence's worth of chance added to both, so that such a model has about one half.
     """
     found, chance = _retrieval(record), 1 / record["measured"]["retrieval"]["pool"]
-    return (found[-1] + chance) / (found[len(found) // 2] + chance)
+    last, middle = found[-1] + chance, found[len(found) // 2] + chance
+    return last / (last + middle)
 
 
 def gradient_ratio(record: Record) -> float:
@@ -106,7 +108,7 @@ QUANTITIES = {
     "gain_of_dropping": Quantity("gain in transfer from dropping the last block", gain_of_dropping),
     "retrieval": Quantity("sentences that find their translation", _retrieval, by_layer=True),
     "last_minus_middle": Quantity("retrieval, last block minus middle", last_minus_middle),
-    "share_kept": Quantity("retrieval, last block / middle", share_kept),
+    "part_of_last": Quantity("retrieval, last block / (last + middle)", part_of_last),
     "parameters_pretraining": Quantity("parameters, pre-training", _measured("parameters", "pre-training")),
     "parameters_finetuning": Quantity("parameters, fine-tuning", _measured("parameters", "fine-tuning")),
     "cka_input": Quantity("CKA with the tied matrix", _measured("cka", "input"), "input"),
@@ -117,7 +119,7 @@ QUANTITIES = {
     "gradient_output": Quantity("gradient norm of the tied matrix, first steps", _mean_norm("output"), "scoring"),
     "gradient_ratio": Quantity("log2 of scoring / reading", gradient_ratio),
     "kl": Quantity("KL to the teacher (nats)", _measured("kl")),
-    "rank_over_limit": Quantity("rank of the logits - (H + 1)", rank_over_limit),
+    "rank_over_limit": Quantity("rank of the logits beyond H + 1", rank_over_limit),
     "rank": Quantity("rank of the logits", _measured("rank")),
     "printed": Quantity("figures printed", _measured("printed")),
     "met": Quantity("figures met", _measured("met")),

@@ -9,17 +9,21 @@ where it all came from. What is believed of a file are its numbers: `load` judge
 """
 
 import json
+import math
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from minirembert.files import no_file, read_json, write_text_atomically
+from minirembert.lab.claims.arms import job, label
 from minirembert.lab.claims.claim import Claim, Judgement
 from minirembert.lab.claims.comparison import Finding, Runs
 from minirembert.lab.claims.counts import counted
+from minirembert.lab.claims.profiles import Profile
 from minirembert.lab.claims.quantities import QUANTITIES, Record
 from minirembert.lab.jobs import Job
+from minirembert.lab.runs import records
 from minirembert.provenance import provenance
 
 FORMAT = 1
@@ -44,33 +48,24 @@ class ClaimResult(NamedTuple):
         return sorted({seed for by_seed in self.runs.values() for seed in by_seed})
 
 
-def jobs_of(claims: Iterable[Claim], profile: str) -> list[Job]:
+def jobs_of(claims: Iterable[Claim], profile: Profile) -> list[Job]:
     """Every run that these claims ask for, once."""
-    from minirembert.lab.claims.arms import job
-    from minirembert.lab.claims.profiles import PROFILES
-
-    of = PROFILES[profile]
-    return list(
-        dict.fromkeys(job(arm, of, seed) for claim in claims for arm in claim.columns for seed in range(of.seeds))
-    )
+    places = ((arm, seed) for claim in claims for arm in claim.columns for seed in range(profile.seeds))
+    return list(dict.fromkeys(job(arm, profile, seed) for arm, seed in places))
 
 
-def run_claim(claim: Claim, profile: str, cache: Path, processes: int | None = None) -> ClaimResult:
+def run_claim(claim: Claim, profile: Profile, cache: Path, processes: int | None = None) -> ClaimResult:
     """Judges a claim in a profile; runs that `cache` has are not run again."""
     if not claim.columns:
         runs = counted()
-        return ClaimResult(claim, profile, {arm: arm for arm in runs}, runs, claim.judge(runs), 0.0, _provenance([]))
-    from minirembert.lab.claims.arms import job, label
-    from minirembert.lab.claims.profiles import PROFILES
-    from minirembert.lab.runs import records
-
-    of = PROFILES[profile]
-    places = [(arm, seed) for arm in claim.columns for seed in range(of.seeds)]
-    found = records([job(arm, of, seed) for arm, seed in places], cache, processes, f"claim {claim.name}")
+        names = {arm: arm for arm in runs}
+        return ClaimResult(claim, profile.name, names, runs, claim.judge(runs), 0.0, _provenance([]))
+    places = [(arm, seed) for arm in claim.columns for seed in range(profile.seeds)]
+    found = records([job(arm, profile, seed) for arm, seed in places], cache, processes, f"claim {claim.name}")
     table = extract(claim, dict(zip(places, found, strict=True)))
-    labels = {arm: label(arm, of) for arm in claim.columns}
-    seconds = sum(record["provenance"]["seconds"] for record in found)
-    return ClaimResult(claim, profile, labels, table, claim.judge(table), seconds, _provenance(found))
+    labels = {arm: label(arm, profile) for arm in claim.columns}
+    seconds = math.fsum(record["provenance"]["seconds"] for record in found)
+    return ClaimResult(claim, profile.name, labels, table, claim.judge(table), seconds, _provenance(found))
 
 
 def extract(claim: Claim, records: dict[tuple[str, int], Record]) -> dict[str, dict[int, dict[str, Any]]]:
@@ -126,8 +121,8 @@ def load(folder: Path, claim: Claim) -> ClaimResult:
         _check_panels(claim, runs)
         if (judgement.verdict, judgement.note) != (content["verdict"], content["note"]):
             raise ValueError(
-                f"{path} says {_said(content['verdict'], content['note'])!r}, but by the rule its numbers say "
-                f"{_said(judgement.verdict, judgement.note)!r}"
+                f"{path} says {content['verdict']!r} ({content['note']!r}), but by the rule its numbers say "
+                f"{judgement.verdict!r} ({judgement.note!r})"
             )
         return ClaimResult(
             claim, str(content["profile"]), dict(content["arms"]), runs, judgement, float(content["seconds"]),
@@ -148,10 +143,6 @@ def _check_panels(claim: Claim, runs: Runs) -> None:
 def _finding(finding: Finding) -> dict[str, Any]:
     interval = finding.interval._asdict() if finding.interval else None
     return {**finding._asdict(), "interval": interval}
-
-
-def _said(verdict: str, note: str) -> str:
-    return f"{verdict} ({note})" if note else verdict
 
 
 def _provenance(records: Iterable[Record]) -> dict[str, Any]:

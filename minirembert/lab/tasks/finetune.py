@@ -8,7 +8,7 @@ from minirembert.lab.model import LabModel
 from minirembert.lab.tasks.task import Examples, Task
 from minirembert.model.base import RemBertPreTrainedModel
 from minirembert.ops.array import Array
-from minirembert.training.optimizer import AdamW, clip_gradients, learning_rate_at
+from minirembert.training.optimizer import clip_gradients, learning_rate_at
 
 BATCHES_SORTED = 8  # together, by length
 
@@ -16,10 +16,10 @@ BATCHES_SORTED = 8  # together, by length
 def fine_tune(lab_model: LabModel, task: Task, examples: Examples, *, steps: int = 300, batch_size: int = 32,
     learning_rate: float = 1e-3, seed: int = 0, kept_layers: int | None = None) -> Any:
     model = lab_model.task_model(task.model_class, kept_layers, seed, num_labels=task.num_labels)
-    optimizer = AdamW(model.parameters)
+    optimizer = model.backend.adamw(model.parameters)
     for step, rows in zip(range(steps), batches(examples, batch_size, seed), strict=False):
         _, gradients = model.loss_and_gradients(**examples.batch(rows))
-        clip_gradients(gradients, 1.0)
+        clip_gradients(gradients, 1.0, model.backend.norm)
         optimizer.step(gradients, learning_rate_at(step, learning_rate, steps // 10, steps))
     return model
 
@@ -47,7 +47,7 @@ def outputs(model: RemBertPreTrainedModel, task: Task, examples: Examples) -> li
         rows = order[i : i + 100]
         batch = {k: v for k, v in examples.batch(rows).items() if k in examples.inputs}
         out = model(**batch)
-        parts = [out.start_logits, out.end_logits] if "start_logits" in out.keys() else [out.logits]
+        parts = [model.backend.numpy(p) for p in ([out.start_logits, out.end_logits] if "start_logits" in out.keys() else [out.logits])]
         if not found:
             found = [np.full((N, *( (S, *p.shape[2:]) if p.shape[1] == batch["input_ids"].shape[1] and p.ndim > 1 and task.model_class.__name__ != "RemBertForSequenceClassification" else p.shape[1:])), -np.inf, np.float32) for p in parts]
         for target, p in zip(found, parts):

@@ -55,9 +55,13 @@ def items(split: Split, rng: random.Random) -> Iterator[Pair | None]:
             yield None
             continue
         said = {True: event, False: rng.choice(options)}
+        said = {(more, negated): Meaning(replace(it, negated=negated)) for more, it in said.items() for negated in (False, True)}
+        if not all(map(split.allows, said.values())):
+            yield None
+            continue
         label = rng.choice(LABELS)
-        premise, hypothesis = (Meaning(replace(said[more], negated=negated)) for more, negated in rng.choice(CELLS[label]))
-        yield Pair(premise, hypothesis, label) if split.allows(premise) and split.allows(hypothesis) else None
+        premise, hypothesis = rng.choice(CELLS[label])
+        yield Pair(said[premise], said[hypothesis], label)
 
 
 def say(corpus: Corpus, language: str, item: Pair) -> Said:

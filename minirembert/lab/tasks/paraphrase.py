@@ -13,11 +13,13 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import NamedTuple
 
-from minirembert.corpus import Event, Meaning
+from minirembert.corpus import CONCEPTS, ONE, Event, Meaning, NounPhrase
 from minirembert.lab.tasks.task import Said, Split, Task, accuracy
 from minirembert.lab.world import Corpus
 from minirembert.model.tasks import RemBertForSequenceClassification
 
+import os
+SWAP = float(os.environ.get("SWAP", "0.5"))
 LABELS = ("different", "same")
 
 
@@ -27,31 +29,44 @@ class Pair(NamedTuple):
     same: bool
 
 
-def exchanges(one: Event, other: Event) -> list[tuple[Event, Event]]:
-    """Both events with one thing exchanged between them that makes them say something else."""
+PARTS = (("subject", "object"), ("subject", "place"), ("object", "place"))
+
+
+def exchanges(event: Event) -> list[Event]:
+    """The event with the nouns, the adjectives or the numbers of two of its phrases exchanged: other claims, same words."""
     found = []
-    for field in ("subject", "object", "place", "time", "negated"):
-        mine, yours = getattr(one, field), getattr(other, field)
-        if mine == yours or (field != "negated" and (mine is None or yours is None)):
+    for one, other in PARTS:
+        mine, yours = getattr(event, one), getattr(event, other)
+        if mine is None or yours is None:
             continue
-        found.append((replace(one, **{field: yours}), replace(other, **{field: mine})))
-    return [pair for pair in found if {*pair} != {one, other}]
+        for field in ("noun", "adjective", "number"):
+            here, there = getattr(mine, field), getattr(yours, field)
+            changed = replace(mine, **{field: there}), replace(yours, **{field: here})
+            if here != there and all(map(can_be, changed)):
+                found.append(replace(event, **{one: changed[0], other: changed[1]}))
+    return found
+
+
+def can_be(phrase: NounPhrase) -> bool:
+    """Names take no adjective, and mass nouns and names no number."""
+    concept = CONCEPTS[phrase.noun]
+    return (phrase.number == ONE or concept.counted) and (phrase.adjective is None or concept.kind == "noun")
 
 
 def items(split: Split, rng: random.Random) -> Iterator[Pair | None]:
-    short = [event for event in split.events if sum(p is not None for p in (event.place, event.time)) <= 0]
     while True:
-        one, other = rng.choice(short), rng.choice(short)
-        options = exchanges(one, other)
+        event = rng.choice(split.events)
+        options = exchanges(event)
         if not options:
             yield None
             continue
-        meanings = [(one, other), rng.choice(options)]
-        rng.shuffle(meanings)
+        both = [Meaning(event), Meaning(rng.choice(options))]
+        rng.shuffle(both)
+        if not all(map(split.allows, both)):
+            yield None
+            continue
         same = rng.random() < 0.5
-        first, second = meanings[0], meanings[0 if same else 1]
-        pair = Pair(Meaning(first[0], "and", first[1]), Meaning(second[1], "and", second[0]), same)
-        yield pair if split.allows(pair.first) and split.allows(pair.second) else None
+        yield Pair(both[0], both[0 if same else 1], same)
 
 
 def say(corpus: Corpus, language: str, item: Pair) -> Said:

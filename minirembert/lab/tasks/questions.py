@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -23,6 +24,12 @@ class Question(NamedTuple):
     about: int
 
 
+def only(event, role):
+    if role != "place":
+        event = replace(event, relation=None, place=None)
+    return event if role == "time" else replace(event, time=None)
+
+
 def items(split: Split, rng: random.Random) -> Iterator[Question | None]:
     events = [event for event in split.events if not event.negated and event.object is not None]
     having = {role: [e for e in events if getattr(e, role) is not None] for role in KNOWN}
@@ -30,7 +37,7 @@ def items(split: Split, rng: random.Random) -> Iterator[Question | None]:
     while True:
         word = rng.choice(words)
         role = ASKED[word]
-        chosen = rng.sample(having[role], 2)
+        chosen = [only(event, role) for event in rng.sample(having[role], 2)]
         about = rng.randrange(2)
         known = {(event.verb, getattr(event, KNOWN[role])) for event in chosen}
         parts = {getattr(event, role) for event in chosen}
@@ -43,7 +50,7 @@ def items(split: Split, rng: random.Random) -> Iterator[Question | None]:
 def say(corpus: Corpus, language: str, item: Question) -> Said:
     role = ASKED[item.word]
     same = {"object": ("object", "goal")}
-    first, second, answer = [corpus.pieces.ids[item.word]], [], (0, 0)
+    first, second, answer = [], [], (0, 0)
     for number, meaning in enumerate(item.context):
         sentence = corpus.realize(meaning, language)
         ids = corpus.pieces.encode(sentence)
@@ -51,7 +58,8 @@ def say(corpus: Corpus, language: str, item: Question) -> Said:
             second.append(corpus.pieces.sep_token_id)
         if number == item.about:
             roles = ["object" if token.role == "goal" else token.role for token in sentence.tokens]
-            first += [id for id, it in zip(ids, roles, strict=True) if it in ("verb", KNOWN[role])]
+            question = [(corpus.pieces.ids[item.word] if it == role else id, it) for id, it in zip(ids, roles, strict=True)]
+            first = [id for id, it in dict.fromkeys(question) if it in ("verb", KNOWN[role], role)]
             places = [len(second) + place for place, it in enumerate(roles) if it == role]
             answer = (places[0], places[-1])
         second += ids

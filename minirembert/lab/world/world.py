@@ -1,8 +1,9 @@
 """A world is its knobs; with a seed it becomes a corpus."""
 
+import random
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
 
 from minirembert.corpus import LANGUAGES, Meaning, Sentence, iter_meanings, realize, split_of
 from minirembert.corpus.concepts import CONCEPTS
@@ -124,6 +125,23 @@ class Corpus:
         return tuple(Language(name, self.encode(meanings, name)) for name, meanings in self.train.items() if meanings)
 
     @cached_property
+    def documents(self) -> tuple[Language, ...]:
+        """Texts of three sentences, with [SEP] between: two that the language has one after the other, and one of these told
+        again, its clauses exchanged where the connective lets them. Reading them teaches that words may be found elsewhere
+        in a text, which pairs and questions need and single sentences do not show."""
+        rng = random.Random(f"documents|{self.seed}")
+        told = []
+        for name, meanings in self.train.items():
+            lines = []
+            for number, meaning in enumerate(meanings):
+                parts = [meaning, meanings[(number + 1) % len(meanings)]]
+                parts.append(exchanged(parts[int(rng.random() * 2)]))
+                first, *others = self.encode(parts, name)
+                lines.append([*first, *(id for line in others for id in (self.pieces.sep_token_id, *line))])
+            told.append(Language(name, lines))
+        return tuple(language for language in told if language.lines)
+
+    @cached_property
     def read(self) -> frozenset[Meaning]:
         """All meanings that some language says to be learned from."""
         return frozenset(meaning for meanings in self.train.values() for meaning in meanings)
@@ -151,8 +169,22 @@ class Corpus:
         return sorted(set(pairs))
 
 
+def exchanged(meaning: Meaning) -> Meaning:
+    """The same with its clauses in the other order, where that says the same: around "and" and "but"."""
+    if meaning.second is None or meaning.connective == "because":
+        return meaning
+    return Meaning(meaning.second, meaning.connective, meaning.first)
+
+
 def build_corpus(world: World, seed: int) -> Corpus:
     """The corpus of a world: the same in every process. Another seed gives other meanings, and other shared words."""
+    train, validation, test = _sampled(replace(world, overlap=0.0, order="same", synonyms=1), seed)
+    return Corpus(world, seed, Pieces(_words(world, seed, train)), train, validation, test)
+
+
+@lru_cache(maxsize=2)
+def _sampled(world: World, seed: int) -> tuple[Mapping[str, Sequence[Meaning]], Sequence[Meaning], Sequence[Meaning]]:
+    """What is said, which does not depend on the words: to learn from by language, in validation, in test."""
     train: dict[str, list[Meaning]] = {name: [] for name in world.language_names}
     names = world.language_names[: world.languages - world.silent]
     kept: dict[str, list[Meaning]] = {"validation": [], "test": []}
@@ -169,7 +201,7 @@ def build_corpus(world: World, seed: int) -> Corpus:
             kept[split].append(meaning)
         if count == wanted and all(len(meanings) == world.held_out for meanings in kept.values()):
             break
-    return Corpus(world, seed, Pieces(_words(world, seed, train)), train, kept["validation"], kept["test"])
+    return train, kept["validation"], kept["test"]
 
 
 def _meanings(world: World, seed: int) -> Iterator[Meaning]:

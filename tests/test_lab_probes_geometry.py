@@ -93,6 +93,8 @@ def test_numerical_rank_of_a_product(seed, rank, rows, columns):
         s = np.linalg.svd(matrix, compute_uv=False)
         assert numerical_rank(s, matrix.shape) == expected
     assert numerical_rank(np.zeros(3), (3, 3)) == 0
+    eps = np.finfo(np.float32).eps  # of a matrix with 200 columns, singular values up to 200 eps may be rounding
+    assert numerical_rank(np.array([2, 402 * eps, 398 * eps]), (3, 200)) == 2
 
 
 @given(SEEDS, st.integers(1, 6))

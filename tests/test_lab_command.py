@@ -1,0 +1,96 @@
+"""The command `minirembert lab`: all claims in the smoke profile, and its sentence when something is wrong."""
+
+import json
+from pathlib import Path
+
+import lab_records
+import pytest
+
+from minirembert.cli import main
+from minirembert.lab import lab_command
+from minirembert.lab.claims import CLAIMS, find
+from minirembert.lab.claims.results import save
+
+
+def test_every_claim_runs_and_is_drawn(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache, results = tmp_path / "runs", tmp_path / "results"
+    folders = ["--profile", "smoke", "--results", str(results)]
+    assert main(["lab", "run", "all", "--cache", str(cache), "--processes", "1", *folders]) == 0
+    printed = capsys.readouterr().out
+    for claim in CLAIMS.values():
+        content = json.loads((results / "smoke" / f"claim_{claim.name}.json").read_text())
+        assert f"claim {claim.name}: {content['verdict']}" in printed
+        assert content["verdict"] == ("shown" if claim.name == "0" else "not shown"), "smoke claims nothing"
+        assert content["note"].startswith("too few seeds: 1 of ") or claim.name == "0"
+        assert content["rule"] == claim.rule and content["provenance"]["commit"]
+        assert set(content["runs"]) == set(claim.columns) or claim.name == "0"
+    before = {path: path.stat().st_mtime_ns for path in cache.iterdir()}
+    assert main(["lab", "run", "4", "--cache", str(cache), *folders]) == 0
+    assert {path: path.stat().st_mtime_ns for path in cache.iterdir()} == before, "what is there is not run again"
+    capsys.readouterr()
+    assert main(["lab", "list", *folders]) == 0
+    listed = capsys.readouterr().out
+    assert all(claim.title in listed for claim in CLAIMS.values()) and listed.count("too few seeds") == len(CLAIMS) - 1
+    assert main(["lab", "report", "4", *folders, "--out", str(tmp_path / "slide")]) == 0
+    names = ["claim_4.png", "claim_4.svg", "claim_4_paper.png", "claim_4_paper.svg"]
+    assert sorted(path.name for path in (tmp_path / "slide").iterdir()) == names
+    monkeypatch.setattr("minirembert.lab.report.write_figures", lambda result, folder: [])  # drawn above
+    for claim in list(CLAIMS.values())[3:]:
+        (results / "smoke" / f"claim_{claim.name}.json").unlink()
+    assert main(["lab", "report", *folders, "--out", str(tmp_path / "all")]) == 0
+    page = (tmp_path / "all" / "index.html").read_text()
+    assert [claim.title in page for claim in CLAIMS.values()] == [True] * 3 + [False] * (len(CLAIMS) - 3)
+
+
+def test_what_comes_with_the_package_is_the_default(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lab_command, "COMMITTED", tmp_path)
+    assert main(["lab", "list"]) == 0
+    assert capsys.readouterr().out.count("no result") == len(CLAIMS)
+    save(lab_records.result(find("2b")), tmp_path)
+    assert main(["lab", "list"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.count("no result") == len(CLAIMS) - 1 and "not shown (the interval contains 0)" in printed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "3d"], "there is no claim '3d': the claims are 0, 0b, 1, 1b,"),
+        (["run", "claim_3b"], "did you mean 3b?"),
+        (["run", "3", "--profile", "smoke", "--processes", "0"], "processes must be at least 1, got 0"),
+        (
+            ["run", "3", "--profile", "smoke", "--cache", "{dir}/file"],
+            "{dir}/file is a file: the lab's cache needs a folder",
+        ),
+        (["run", "3", "--profile", "smoke", "--results", "{dir}/file"], "{dir}/file is a file: results need a folder"),
+        (
+            ["report", "--results", "{dir}", "--out", "{dir}/out"],
+            "{dir}/lesson has no results: `minirembert lab run` makes",
+        ),
+        (["report", "4", "--results", "{dir}", "--out", "{dir}/out"], "claim_4.json does not exist: run it with"),
+        (["report", "9", "--results", "{dir}", "--out", "{dir}/out"], "there is no claim '9'"),
+        (["report", "--profile", "smoke", "--results", "{dir}", "--out", "{dir}/out"], "says 'shown'"),
+        (["list", "--profile", "smoke", "--results", "{dir}"], "says 'shown'"),
+    ],
+)
+def test_one_sentence_when_something_is_wrong(
+    arguments: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    forged = save(lab_records.result(find("3"), "smoke"), tmp_path)
+    forged.write_text(forged.read_text().replace('"verdict": "not shown"', '"verdict": "shown"'))
+    assert main(["lab", *(argument.format(dir=tmp_path) for argument in arguments)]) == 1
+    error = capsys.readouterr().err
+    assert message.format(dir=tmp_path) in error and error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("arguments", [[], ["run"], ["draw"], ["run", "3", "--profile", "large"], ["report", "3"]])
+def test_a_wrong_command_line(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["lab", *arguments])
+    assert stop.value.code == 2 and capsys.readouterr().err
