@@ -8,6 +8,7 @@ from minirembert.corpus import Event, Meaning, NounPhrase, sample_meanings, spli
 from minirembert.corpus.concepts import CONCEPTS
 from minirembert.lab.world import Corpus, LabLanguage, Pieces, World, build_corpus
 from minirembert.lab.world.languages import NOT, ORDERS, PLURAL, UPOS
+from minirembert.lab.world.world import exchanged
 
 SMALL = {"sentences": 120, "held_out": 40, "breadth": 0.0}  # all concepts, so that little is thrown away
 EVENT = Event("to_want", NounPhrase("soldier", "many", "sad"), NounPhrase("tractor", "two", "new"),
@@ -67,6 +68,31 @@ def test_overlap_is_the_share_of_common_words(overlap):
     assert abs(len(shared) / len(concepts) - overlap) <= 4 * deviation
     for concept in set(concepts) - set(shared):
         assert not set(a.words(concept)) & set(b.words(concept))
+
+
+def test_documents_tell_one_of_their_sentences_again():
+    """Two sentences that stand side by side, and a third with the words of one of them."""
+    corpus = build_corpus(World(**SMALL), seed=6)
+    separator = corpus.pieces.sep_token_id
+    exchanged_clauses = 0
+    for language, lines in zip(corpus.train_lines, corpus.documents, strict=True):
+        assert language.name == lines.name and len(lines.lines) == len(language.lines)
+        for number, line in enumerate(lines.lines):
+            cuts = [place for place, id in enumerate(line) if id == separator]
+            assert len(cuts) == 2
+            one, other, third = line[: cuts[0]], line[cuts[0] + 1 : cuts[1]], line[cuts[1] + 1 :]
+            assert one == language.lines[number] and other == language.lines[(number + 1) % len(language.lines)]
+            assert sorted(third) in (sorted(one), sorted(other))
+            exchanged_clauses += third not in (one, other)
+    assert exchanged_clauses > 5
+
+
+def test_what_may_be_exchanged():
+    one, other = (Event("to_sleep", NounPhrase(noun)) for noun in ("dog", "cat"))
+    for connective in ("and", "but"):
+        assert exchanged(Meaning(one, connective, other)) == Meaning(other, connective, one)
+    for same in (Meaning(one), Meaning(one, "because", other)):
+        assert exchanged(same) == same
 
 
 def test_which_words_are_shared_depends_on_the_seed_alone():

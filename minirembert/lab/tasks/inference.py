@@ -1,72 +1,80 @@
-"""Mini-NLI."""
+"""Mini-NLI, three-way (after Bowman et al. 2015): what does a premise say of a hypothesis?
+
+    two lions chase a goat in the forest      two animals chase a goat              entailment
+    two animals chase a goat                  two lions chase a goat                neutral
+    two lions do not chase a goat             two lions chase a goat                contradiction
+    two animals do not chase a goat           two lions do not chase a goat         entailment: "not" turns it round
+
+A sentence is read as "there is such an event", or with "not" as "there is none". Of a fact and the same with less said of it,
+each also denied, pairs are drawn in which every answer has as many hypotheses that say more and that say less, denied and not:
+no single word of a hypothesis tells the answer. That sentences which say more are longer, and that a pair of which one is
+denied is always a contradiction, can be used; `baselines.py` measures what a hypothesis alone is worth.
+"""
 
 import random
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import NamedTuple
 
 from minirembert.corpus import CONCEPTS, ONE, Event, Meaning, hypernym
-from minirembert.lab.tasks.task import Said, Split, Task, accuracy
+from minirembert.lab.tasks.split import Split
+from minirembert.lab.tasks.task import Said, Task, accuracy
 from minirembert.lab.world import Corpus
 from minirembert.model.tasks import RemBertForSequenceClassification
 
-LABELS = ("entailment", "neutral", "contradiction")
+ANSWERS = ("entailment", "neutral", "contradiction")
+# answer -> pairs of a premise and a hypothesis: which of the two facts, and whether it is denied
+MORE, LESS, NOT_MORE, NOT_LESS = (0, False), (1, False), (0, True), (1, True)
+PAIRS = {
+    "entailment": ((MORE, LESS), (NOT_LESS, NOT_MORE)),
+    "neutral": ((LESS, MORE), (NOT_MORE, NOT_LESS)),
+    "contradiction": ((MORE, NOT_LESS), (NOT_LESS, MORE), (LESS, NOT_LESS), (NOT_MORE, MORE), (MORE, NOT_MORE), (NOT_LESS, LESS)),
+}  # fmt: skip
 
 
 class Pair(NamedTuple):
     premise: Meaning
     hypothesis: Meaning
-    label: str
+    answer: str
 
 
 def weaker(event: Event, concepts: frozenset[str]) -> list[Event]:
-    """What follows from an event and says less of it, one step each: a part left out, or a noun's hypernym."""
+    """What follows from an event and says less, one step each: without place, time or an adjective, or with a hypernym."""
     found = []
     if event.place is not None:
         found.append(replace(event, relation=None, place=None))
     if event.time is not None:
         found.append(replace(event, time=None))
-    for field in ("subject", "object", "place"):
-        phrase = getattr(event, field)
+    for part in ("subject", "object", "place"):
+        phrase = getattr(event, part)
         if phrase is None:
             continue
         if phrase.adjective is not None:
-            found.append(replace(event, **{field: replace(phrase, adjective=None)}))
+            found.append(replace(event, **{part: replace(phrase, adjective=None)}))
         above = hypernym(phrase.noun)
         if above in concepts and (phrase.number == ONE or CONCEPTS[above].counted):
-            found.append(replace(event, **{field: replace(phrase, noun=above)}))
+            found.append(replace(event, **{part: replace(phrase, noun=above)}))
     return found
 
-# premise says (more?, negated?), hypothesis says (more?, negated?)
-MORE, LESS = True, False
-CELLS = {
-    "entailment": [((MORE, False), (LESS, False)), ((LESS, True), (MORE, True))],
-    "neutral": [((LESS, False), (MORE, False)), ((MORE, True), (LESS, True))],
-    "contradiction": [((MORE, False), (LESS, True)), ((LESS, True), (MORE, False)), ((LESS, False), (LESS, True)),
-     ((MORE, True), (MORE, False))],
-}
 
-def items(split: Split, rng: random.Random) -> Iterator[Pair | None]:
-    concepts = split.corpus.world.concepts()
-    while True:
-        event = replace(rng.choice(split.events), negated=False)
-        options = weaker(event, concepts)
-        if not options:
-            yield None
-            continue
-        said = {True: event, False: rng.choice(options)}
-        said = {(more, negated): Meaning(replace(it, negated=negated)) for more, it in said.items() for negated in (False, True)}
-        if not all(map(split.allows, said.values())):
-            yield None
-            continue
-        label = rng.choice(LABELS)
-        premise, hypothesis = rng.choice(CELLS[label])
-        yield Pair(said[premise], said[hypothesis], label)
+def draw(split: Split, rng: random.Random) -> Pair | None:
+    event = rng.choice(split.events)
+    options = weaker(event, split.concepts)
+    if not options:
+        return None
+    facts = (event, rng.choice(options))
+    said = {
+        (which, denied): Meaning(replace(facts[which], negated=denied)) for which in (0, 1) for denied in (False, True)
+    }
+    if not all(map(split.allows, said.values())):
+        return None
+    answer = rng.choice(ANSWERS)
+    premise, hypothesis = rng.choice(PAIRS[answer])
+    return Pair(said[premise], said[hypothesis], answer)
 
 
 def say(corpus: Corpus, language: str, item: Pair) -> Said:
     first, second = corpus.encode([item.premise, item.hypothesis], language)
-    return Said(first, second, LABELS.index(item.label))
+    return Said(first, second, ANSWERS.index(item.answer))
 
 
-INFERENCE = Task("inference", RemBertForSequenceClassification, LABELS, items, say, accuracy)
+INFERENCE = Task("inference", RemBertForSequenceClassification, ANSWERS, draw, say, accuracy)

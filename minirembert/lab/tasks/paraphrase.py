@@ -1,26 +1,26 @@
-"""Mini-PAWS (after Zhang, Baldridge and He 2019): do two sentences say the same?
+"""Mini-PAWS (after Zhang, Baldridge and He 2019): do two sentences with the same words say the same?
 
-    the girl reads the book and the old cook buys tea     |  the old cook buys tea and the girl reads the book     yes
-    the girl reads the book and the old cook buys tea     |  the girl buys tea and the old cook reads the book     no
+    the young doctor loves the happy teacher          the happy doctor loves the young teacher          different
+    the girl reads a book and Omar writes a letter    Omar writes a letter and the girl reads a book    same
 
-Both sentences have the same words, in a lab language exactly. Of two clauses and the same two with one thing exchanged, four
-pairs can be made: each with itself, each with the other. One of the four is drawn. So neither sentence alone says anything
-about the answer, not even by being odd: it has to be compared.
+Of a meaning and the same with two parts exchanged, four pairs can be made: each with itself, each with the other. One of the
+four is drawn. So neither sentence alone tells the answer, however odd it is, and (in a lab language exactly) neither do the
+words of both: they have to be compared. Two clauses around "and" or "but" stand in the other order in the second sentence; one
+clause has one order only, so that there the same is an exact copy.
 """
 
 import random
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import NamedTuple
 
 from minirembert.corpus import CONCEPTS, ONE, Event, Meaning, NounPhrase
-from minirembert.lab.tasks.task import Said, Split, Task, accuracy
+from minirembert.lab.tasks.split import Split
+from minirembert.lab.tasks.task import Said, Task, accuracy
 from minirembert.lab.world import Corpus
 from minirembert.model.tasks import RemBertForSequenceClassification
 
-import os
-SWAP = float(os.environ.get("SWAP", "0.5"))
-LABELS = ("different", "same")
+ANSWERS = ("different", "same")
+PARTS = (("subject", "object"), ("subject", "place"), ("object", "place"))
 
 
 class Pair(NamedTuple):
@@ -29,11 +29,20 @@ class Pair(NamedTuple):
     same: bool
 
 
-PARTS = (("subject", "object"), ("subject", "place"), ("object", "place"))
+def exchanges(meaning: Meaning) -> list[Meaning]:
+    """All meanings of the same words with two parts exchanged: inside the clause, or between two of them."""
+    if meaning.second is None:
+        return [Meaning(event) for event in _inside(meaning.first)]
+    one, other, found = meaning.first, meaning.second, []
+    for part in ("subject", "object", "negated"):
+        mine, yours = getattr(one, part), getattr(other, part)
+        if mine != yours and None not in (mine, yours):
+            found.append((replace(one, **{part: yours}), replace(other, **{part: mine})))
+    return [Meaning(a, meaning.connective, b) for a, b in found if {a, b} != {one, other}]
 
 
-def exchanges(event: Event) -> list[Event]:
-    """The event with the nouns, the adjectives or the numbers of two of its phrases exchanged: other claims, same words."""
+def _inside(event: Event) -> list[Event]:
+    """The nouns, the adjectives or the numbers of two phrases exchanged."""
     found = []
     for one, other in PARTS:
         mine, yours = getattr(event, one), getattr(event, other)
@@ -42,36 +51,38 @@ def exchanges(event: Event) -> list[Event]:
         for field in ("noun", "adjective", "number"):
             here, there = getattr(mine, field), getattr(yours, field)
             changed = replace(mine, **{field: there}), replace(yours, **{field: here})
-            if here != there and all(map(can_be, changed)):
+            if here != there and all(map(_can_be, changed)):
                 found.append(replace(event, **{one: changed[0], other: changed[1]}))
     return found
 
 
-def can_be(phrase: NounPhrase) -> bool:
-    """Names take no adjective, and mass nouns and names no number."""
+def _can_be(phrase: NounPhrase) -> bool:
+    """Names take no adjective; names and what cannot be counted take no number."""
     concept = CONCEPTS[phrase.noun]
     return (phrase.number == ONE or concept.counted) and (phrase.adjective is None or concept.kind == "noun")
 
 
-def items(split: Split, rng: random.Random) -> Iterator[Pair | None]:
-    while True:
-        event = rng.choice(split.events)
-        options = exchanges(event)
-        if not options:
-            yield None
-            continue
-        both = [Meaning(event), Meaning(rng.choice(options))]
-        rng.shuffle(both)
-        if not all(map(split.allows, both)):
-            yield None
-            continue
-        same = rng.random() < 0.5
-        yield Pair(both[0], both[0 if same else 1], same)
+def _turned(meaning: Meaning) -> Meaning:
+    """The clauses in the other order."""
+    return meaning if meaning.second is None else Meaning(meaning.second, meaning.connective, meaning.first)
+
+
+def draw(split: Split, rng: random.Random) -> Pair | None:
+    meaning = rng.choice(split.meanings)
+    options = exchanges(meaning) if meaning.connective != "because" else []
+    if not options:
+        return None
+    both = [meaning, rng.choice(options)]
+    if not all(split.allows(told) for it in both for told in (it, _turned(it))):
+        return None
+    rng.shuffle(both)
+    same = rng.random() < 0.5
+    return Pair(both[0], _turned(both[0 if same else 1]), same)
 
 
 def say(corpus: Corpus, language: str, item: Pair) -> Said:
     first, second = corpus.encode([item.first, item.second], language)
-    return Said(first, second, LABELS.index("same" if item.same else "different"))
+    return Said(first, second, int(item.same))
 
 
-PARAPHRASE = Task("paraphrase", RemBertForSequenceClassification, LABELS, items, say, accuracy)
+PARAPHRASE = Task("paraphrase", RemBertForSequenceClassification, ANSWERS, draw, say, accuracy)
