@@ -5,15 +5,23 @@ from typing import Any
 
 import numpy as np
 
-from minirembert.lab.claims.arms import job
+from minirembert.lab.claims.arms import job, label
 from minirembert.lab.claims.claim import Claim
+from minirembert.lab.claims.counts import counted
 from minirembert.lab.claims.profiles import PROFILES
-from minirembert.lab.claims.results import ClaimResult, extract
+from minirembert.lab.claims.results import ArmMade, ClaimResult, extract
 from minirembert.lab.experiment import Experiment
 from minirembert.lab.jobs import Job, settings_of
 from minirembert.lab.rank_of_head import HeadExperiment
 
-PROVENANCE = {"commit": "0000000", "versions": {"numpy": "2"}, "seconds": 1.5, "date": "2026-01-01"}
+PROVENANCE = {
+    "commit": "0000000",
+    "versions": {"numpy": "2"},
+    "seconds": 1.5,
+    "date": "2026-01-01",
+    "python": "3",
+    "machine": "m",
+}
 
 
 def record(of: Job, rng: np.random.Generator) -> dict[str, Any]:
@@ -63,10 +71,10 @@ def records(claim: Claim, profile: str, seeds: int, seed: int = 0) -> dict[tuple
 
 def result(claim: Claim, profile: str = "lesson", seeds: int = 8, seed: int = 0) -> ClaimResult:
     """What `run_claim` would make of random records."""
-    from minirembert.lab.claims.arms import label
-    from minirembert.lab.claims.counts import counted
-
     runs = extract(claim, records(claim, profile, seeds, seed)) if claim.columns else counted()
-    labels = {arm: label(arm, PROFILES[profile]) if claim.columns else arm for arm in runs}
+    arms = {arm: ArmMade(arm, {}) for arm in runs}
+    if claim.columns:
+        of = PROFILES[profile]
+        arms = {arm: ArmMade(label(arm, of), settings_of(job(arm, of, 0))) for arm in runs}
     made = {**PROVENANCE, "runs": [{"commit": "0000000", "versions": {"numpy": "2"}}]}
-    return ClaimResult(claim, profile, labels, runs, claim.judge(runs), 90.0, made)
+    return ClaimResult(claim, profile, arms, runs, claim.judge(runs), 90.0, made)

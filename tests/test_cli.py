@@ -47,7 +47,7 @@ def test_help_lists_every_command() -> None:
 def test_every_command_has_help(name: str) -> None:
     result = run(name, "--help")
     assert result.returncode == 0
-    assert any(option in result.stdout for option in ("--out", "--model", "TARGET"))
+    assert any(option in result.stdout for option in ("--out", "--model", "TARGET", "ACTION"))
 
 
 @pytest.mark.parametrize("arguments", [[], ["nonsense"], ["pretrain"], ["pretrain", "--out", "x", "--steps", "many"]])

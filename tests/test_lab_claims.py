@@ -131,7 +131,9 @@ def test_an_interval_that_ends_at_the_bound_shows_nothing() -> None:
     runs = runs_of({"a": [3.0, 3.0, 3.0]})
     for claimed in ("above", "below"):
         assert Comparison("x", "loss", "a", claimed=claimed, bound=3.0).judge(runs).outcome == NOT_SHOWN  # type: ignore[arg-type]
-    assert Comparison("x", "loss", "a", claimed="equal", band=3.0).judge(runs).outcome == NOT_SHOWN
+    for edge in (3.0, -3.0):
+        on_the_edge = runs_of({"a": [edge] * 3})
+        assert Comparison("x", "loss", "a", claimed="equal", band=3.0).judge(on_the_edge).outcome == NOT_SHOWN
     assert Comparison("x", "loss", "a", bound=2.999).judge(runs).outcome == SHOWN
 
 
@@ -242,6 +244,25 @@ def test_every_rule_can_be_met_and_missed(claim: Claim) -> None:
         if comparison.required:
             assert claim.judge(imagined(claim, broken=number)).verdict == NOT_SHOWN
     assert claim.judge(imagined(claim, seeds=2)).note.startswith("too few seeds: 2 of ")
+
+
+def test_what_each_rule_requires() -> None:
+    """How many comparisons, and of what: a rule that was written down does not change by accident."""
+    required = {claim.name: [c.quantity for c in claim.comparisons if c.required] for claim in CLAIMS.values()}
+    assert required == {
+        "0": ["unexplained"],
+        "0b": ["kl", "kl", "rank_over_limit", "kl", "kl", "rank_over_limit"],
+        "1": ["loss", "transfer"],
+        "1b": ["cka_output_minus_input", "gradient_ratio"],
+        "2": ["loss", "loss"],
+        "2b": ["transfer"],
+        "2c": ["transfer"],
+        "3": ["loss", "loss"],
+        "3b": ["transfer", "transfer"],
+        "4": ["last_minus_middle"] * 3,
+        "4b": ["gain_of_dropping", "gain_of_dropping"],
+        "4c": ["part_of_last"],
+    }
 
 
 def test_what_is_about_transfer_asks_for_eight_seeds() -> None:

@@ -17,6 +17,7 @@ from minirembert.lab.claims.quantities import QUANTITIES
 from minirembert.lab.claims.results import jobs_of, load, save
 from minirembert.lab.conventions import Phase
 from minirembert.lab.experiment import Experiment, Twins
+from minirembert.lab.jobs import settings_of
 from minirembert.lab.ledger import total
 from minirembert.lab.rank_of_head import HeadExperiment
 from minirembert.lab.world import World, build_corpus
@@ -75,9 +76,9 @@ def test_smoke_has_too_few_seeds_for_any_verdict() -> None:
     assert PROFILES["smoke"].seeds < min(needed) and PROFILES["lesson"].seeds >= max(needed)
 
 
-def test_the_numbers_of_a_record() -> None:
-    rng = np.random.default_rng(0)
-    record = lab_records.record(experiment("H/4-H", PROFILES["lesson"]), rng)
+@pytest.mark.parametrize("seed", range(5))
+def test_the_numbers_of_a_record(seed: int) -> None:
+    record = lab_records.record(experiment("H/4-H", PROFILES["lesson"]), np.random.default_rng(seed))
     of = {
         name: quantity.of(record) for name, quantity in QUANTITIES.items() if name in ("loss", "accuracy", "retrieval")
     }
@@ -143,6 +144,8 @@ def test_a_result_comes_back_as_it_was(name: str, profile: str, tmp_path: Path) 
     assert path == tmp_path / profile / f"claim_{name}.json"
     again = load(path.parent, find(name))
     assert again == result._replace(provenance=again.provenance)
+    for arm, made in again.arms.items():
+        assert not find(name).columns or made.settings == settings_of(job(arm, PROFILES[profile], 0))
     assert again.seeds == ([0, 1, 2] if find(name).columns else [0])
 
 
@@ -164,14 +167,18 @@ def better(content: Any) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda c: c.update(verdict="shown", note=""), "says 'shown' (''), but by the rule its numbers say 'not shown'"),
-        (better, "says 'not shown' ('0 of 2 comparisons hold'), but by the rule its numbers say 'shown' ('')"),
-        (lambda c: c["comparisons"][0].update(bound=9), "was made under another rule than claim 3 has now"),
-        (lambda c: c["comparisons"].pop(), "was made under another rule than claim 3 has now"),
+        (lambda c: c.update(verdict="shown", note=""), "here is 'shown', but by the rule the numbers say 'not shown (0 of 2"),
+        (better, "is 'not shown (0 of 2 comparisons hold)', but by the rule the numbers say 'shown'"),
+        (lambda c: c["comparisons"][0].update(bound=9), "made under another rule than claim 3 has now"),
+        (lambda c: c["comparisons"].pop(), "made under another rule than claim 3 has now"),
         (lambda c: c["runs"]["H/4-H"].pop("7"), "the arm 'H/4-H' has no seed 7"),
         (lambda c: c["runs"]["H/4-H"]["7"].update(loss=float("nan")), "with seed 7 must be a finite number, got nan"),
-        (lambda c: c["runs"]["H/4-H"]["7"].pop("accuracy"), "the run of 'H/4-H' with seed 7 has no 'accuracy'"),
-        (lambda c: c.update(claim="4"), "is no result of claim 3 in the format 1"),
+        (lambda c: c["runs"]["H/4-H"]["7"].pop("accuracy"), "'accuracy' of the arm 'H/4-H' is not there for every seed"),
+        (lambda c: c["runs"]["H/4-H"]["7"].update(accuracy=[0.5]), "'accuracy' of the arm 'H/4-H' is not there for"),
+        (lambda c: c["runs"]["H/4-H"]["7"].update(accuracy=float("inf")), "'accuracy' of the arm 'H/4-H' is not there"),
+        (lambda c: c["provenance"].pop("commit"), "is no result of the lab: KeyError 'commit'"),
+        (lambda c: c["arms"].pop("H/4-H"), "is no result of the lab: KeyError 'H/4-H'"),
+        (lambda c: c.update(claim="4"), "this is no result of claim 3 in the format 1"),
         (lambda c: c.pop("runs"), "is no result of the lab: KeyError 'runs'"),
         (lambda c: c.update(runs=[]), "is no result of the lab"),
     ],
@@ -180,9 +187,27 @@ def test_a_file_that_says_something_else_than_its_numbers_is_refused(change: Any
     folder = tampered(tmp_path, change)
     with pytest.raises(ValueError) as error:
         load(folder, find("3"))
+    assert str(error.value).startswith(str(folder / "claim_3.json"))
     assert message in str(error.value) and "\n" not in str(error.value)
 
 
+def test_curves_have_to_be_whole_and_of_every_seed(tmp_path: Path) -> None:
+    for name, arm, change in (
+        ("4", "H/4-H", lambda runs: runs["7"]["retrieval"].pop()),
+        ("4", "H/4-H", lambda runs: runs["7"]["retrieval"].append("x")),
+        ("4", "H/4-H", lambda runs: runs["7"].update(retrieval=0.5)),
+        ("2", "H/8-H", lambda runs: runs.pop("7")),  # an arm that the figure alone shows
+    ):
+        path = save(lab_records.result(find(name)), tmp_path)
+        content = json.loads(path.read_text())
+        change(content["runs"][arm])
+        path.write_text(json.dumps(content))
+        with pytest.raises(ValueError, match=f"claim {name}: .*'{arm}'"):
+            load(path.parent, find(name))
+
+
 def test_no_result(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"claim_2b[.]json does not exist: run it with `minirembert lab run 2b`"):
+    with pytest.raises(
+        FileNotFoundError, match=r"claim_2b[.]json does not exist: run it with `minirembert lab run 2b`"
+    ):
         load(tmp_path, find("2b"))

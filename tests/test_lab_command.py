@@ -73,8 +73,11 @@ def test_what_comes_with_the_package_is_the_default(
         ),
         (["report", "4", "--results", "{dir}", "--out", "{dir}/out"], "claim_4.json does not exist: run it with"),
         (["report", "9", "--results", "{dir}", "--out", "{dir}/out"], "there is no claim '9'"),
-        (["report", "--profile", "smoke", "--results", "{dir}", "--out", "{dir}/out"], "says 'shown'"),
-        (["list", "--profile", "smoke", "--results", "{dir}"], "says 'shown'"),
+        (
+            ["report", "--profile", "smoke", "--results", "{dir}", "--out", "{dir}/out"],
+            "the verdict here is 'shown (0 of 2 comparisons",
+        ),
+        (["list", "--profile", "smoke", "--results", "{dir}"], "the verdict here is 'shown (0 of 2 comparisons"),
     ],
 )
 def test_one_sentence_when_something_is_wrong(

@@ -122,6 +122,11 @@ class Everywhere:
         return Finding(self.what, self.condition, self.required, {}, None, SHOWN if holds else NOT_SHOWN, note, holds)
 
 
+def is_number(value: Any) -> bool:
+    """Whether it is a finite number, and no truth value."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
 def _column(runs: Runs, arm: str, quantity: str) -> dict[int, float]:
     if arm not in runs:
         raise ValueError(f"there are no runs of the arm {arm!r}")
@@ -130,7 +135,7 @@ def _column(runs: Runs, arm: str, quantity: str) -> dict[int, float]:
         if quantity not in run:
             raise ValueError(f"the run of {arm!r} with seed {seed} has no {quantity!r}")
         value = run[quantity]
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        if not is_number(value):
             raise ValueError(f"{quantity!r} of {arm!r} with seed {seed} must be a finite number, got {value!r}")
         column[seed] = float(value)
     return column

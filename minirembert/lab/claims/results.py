@@ -4,8 +4,8 @@
     save(result, Path("lab-results"))                         # lab-results/smoke/claim_3.json
     result = load(Path("lab-results/smoke"), find("3"))
 
-A result file holds the rule, the numbers of every run that the claim looks at, what came of each comparison, the verdict, and
-where it all came from. What is believed of a file are its numbers: `load` judges them again.
+A result file holds the rule, the settings of every arm, the numbers of every run that the claim looks at, what came of each
+comparison, the verdict, and where it all came from. What is believed of a file are its numbers: `load` judges them again.
 """
 
 import json
@@ -18,11 +18,11 @@ from typing import Any, NamedTuple
 from minirembert.files import no_file, read_json, write_text_atomically
 from minirembert.lab.claims.arms import job, label
 from minirembert.lab.claims.claim import Claim, Judgement
-from minirembert.lab.claims.comparison import Finding, Runs
+from minirembert.lab.claims.comparison import Finding, Runs, is_number
 from minirembert.lab.claims.counts import counted
 from minirembert.lab.claims.profiles import Profile
 from minirembert.lab.claims.quantities import QUANTITIES, Record
-from minirembert.lab.jobs import Job
+from minirembert.lab.jobs import Job, settings_of
 from minirembert.lab.runs import records
 from minirembert.provenance import provenance
 
@@ -30,18 +30,29 @@ FORMAT = 1
 COMMITTED = Path(__file__).parent.parent / "results"
 
 
+class ArmMade(NamedTuple):
+    """An arm in numbers, like "12-192"; and the settings of its first run, from which the others differ in their seed alone."""
+
+    label: str
+    settings: dict[str, Any]
+
+
 class ClaimResult(NamedTuple):
-    """`labels`: arm -> the same in numbers. `runs`: arm -> seed -> quantity -> value. `seconds`: what its runs took, one after
-    the other. `provenance`: of the judgement, and under "runs" of every commit and version that made one.
+    """`runs`: arm -> seed -> quantity -> value. `seconds`: what its runs took, one after the other. `provenance`: of the
+    judgement, and under "runs" of every commit and version that made one.
     """
 
     claim: Claim
     profile: str
-    labels: dict[str, str]
+    arms: dict[str, ArmMade]
     runs: Runs
     judgement: Judgement
     seconds: float
     provenance: dict[str, Any]
+
+    @property
+    def labels(self) -> dict[str, str]:
+        return {arm: made.label for arm, made in self.arms.items()}
 
     @property
     def seeds(self) -> list[int]:
@@ -58,14 +69,14 @@ def run_claim(claim: Claim, profile: Profile, cache: Path, processes: int | None
     """Judges a claim in a profile; runs that `cache` has are not run again."""
     if not claim.columns:
         runs = counted()
-        names = {arm: arm for arm in runs}
-        return ClaimResult(claim, profile.name, names, runs, claim.judge(runs), 0.0, _provenance([]))
+        rows = {arm: ArmMade(arm, {}) for arm in runs}
+        return ClaimResult(claim, profile.name, rows, runs, claim.judge(runs), 0.0, _provenance([]))
     places = [(arm, seed) for arm in claim.columns for seed in range(profile.seeds)]
     found = records([job(arm, profile, seed) for arm, seed in places], cache, processes, f"claim {claim.name}")
     table = extract(claim, dict(zip(places, found, strict=True)))
-    labels = {arm: label(arm, profile) for arm in claim.columns}
+    arms = {arm: ArmMade(label(arm, profile), settings_of(job(arm, profile, 0))) for arm in claim.columns}
     seconds = math.fsum(record["provenance"]["seconds"] for record in found)
-    return ClaimResult(claim, profile.name, labels, table, claim.judge(table), seconds, _provenance(found))
+    return ClaimResult(claim, profile.name, arms, table, claim.judge(table), seconds, _provenance(found))
 
 
 def extract(claim: Claim, records: dict[tuple[str, int], Record]) -> dict[str, dict[int, dict[str, Any]]]:
@@ -90,7 +101,7 @@ def save(result: ClaimResult, folder: Path) -> Path:
         "verdict": judgement.verdict,
         "note": judgement.note,
         "findings": [_finding(finding) for finding in judgement.findings],
-        "arms": result.labels,
+        "arms": {arm: made._asdict() for arm, made in result.arms.items()},
         "runs": result.runs,
         "seconds": round(result.seconds, 1),
         "provenance": result.provenance,
@@ -112,32 +123,41 @@ def load(folder: Path, claim: Claim) -> ClaimResult:
         raise FileNotFoundError(f"{no_file(path)}: run it with `minirembert lab run {claim.name}`")
     content = read_json(path)
     try:
-        if content["format"] != FORMAT or content["claim"] != claim.name:
-            raise ValueError(f"{path} is no result of claim {claim.name} in the format {FORMAT}")
-        if content["comparisons"] != [asdict(comparison) for comparison in claim.comparisons]:
-            raise ValueError(f"{path} was made under another rule than claim {claim.name} has now: run the claim again")
-        runs = {arm: {int(seed): run for seed, run in of.items()} for arm, of in content["runs"].items()}
-        judgement = claim.judge(runs)
-        _check_panels(claim, runs)
-        if (judgement.verdict, judgement.note) != (content["verdict"], content["note"]):
-            raise ValueError(
-                f"{path} says {content['verdict']!r} ({content['note']!r}), but by the rule its numbers say "
-                f"{judgement.verdict!r} ({judgement.note!r})"
-            )
-        return ClaimResult(
-            claim, str(content["profile"]), dict(content["arms"]), runs, judgement, float(content["seconds"]),
-            dict(content["provenance"]),
-        )  # fmt: skip
+        return _judged_again(claim, content)
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path} is no result of the lab: {type(error).__name__} {error}") from error
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
 
 
-def _check_panels(claim: Claim, runs: Runs) -> None:
-    """That everything is there that a figure shows."""
+def _judged_again(claim: Claim, content: dict[str, Any]) -> ClaimResult:
+    if content["format"] != FORMAT or content["claim"] != claim.name:
+        raise ValueError(f"this is no result of claim {claim.name} in the format {FORMAT}")
+    if content["comparisons"] != [asdict(comparison) for comparison in claim.comparisons]:
+        raise ValueError(f"made under another rule than claim {claim.name} has now; run the claim again")
+    runs = {arm: {int(seed): run for seed, run in of.items()} for arm, of in content["runs"].items()}
+    judgement = claim.judge(runs)
+    _check_columns(claim, runs)
+    if (judgement.verdict, judgement.note) != (content["verdict"], content["note"]):
+        stored = Judgement(content["verdict"], content["note"], ())
+        raise ValueError(f"the verdict here is {str(stored)!r}, but by the rule the numbers say {str(judgement)!r}")
+    made = {name: content["provenance"][name] for name in ("date", "commit", "python", "machine", "versions", "runs")}
+    arms = {arm: ArmMade(str(content["arms"][arm]["label"]), content["arms"][arm]["settings"]) for arm in runs}
+    return ClaimResult(claim, str(content["profile"]), arms, runs, judgement, float(content["seconds"]), made)
+
+
+def _check_columns(claim: Claim, runs: Runs) -> None:
+    """That everything is there, of every seed, that a figure shows."""
+    seeds = {seed for of in runs.values() for seed in of}
     for arm, quantities in claim.columns.items():
-        for seed, run in runs[arm].items():
-            if missing := [name for name in quantities if name not in run]:
-                raise ValueError(f"claim {claim.name}: the run of {arm!r} with seed {seed} has no {missing[0]!r}")
+        if missing := sorted(seeds - set(runs[arm])):
+            raise ValueError(f"claim {claim.name}: the arm {arm!r} has no seed {missing[0]}")
+        for name in quantities:
+            values = [run.get(name) for run in runs[arm].values()]
+            curves = values if QUANTITIES[name].by_layer else [[value] for value in values]
+            whole = [curve for curve in curves if isinstance(curve, list) and curve and all(map(is_number, curve))]
+            if len(whole) < len(curves) or len({len(curve) for curve in whole}) != 1:
+                raise ValueError(f"claim {claim.name}: {name!r} of the arm {arm!r} is not there for every seed")
 
 
 def _finding(finding: Finding) -> dict[str, Any]:

@@ -30,7 +30,8 @@ def _overview(results: Sequence[ClaimResult]) -> str:
         for result in results
     )
     head = "<tr><th></th><th>claim</th><th>verdict</th><th>minutes of runs</th></tr>"
-    return f'<div class="wide"><table>{head}{rows}</table></div>'
+    note = "Minutes: all runs of a claim, one after the other. Claims share runs, so minutes do not add up."
+    return f'<div class="wide"><table>{head}{rows}</table></div><p class="small">{note}</p>'
 
 
 def _section(result: ClaimResult) -> str:
@@ -93,8 +94,7 @@ def _cells(values: Sequence[Any]) -> list[str]:
 def _made(result: ClaimResult) -> str:
     of = result.provenance
     made = "; ".join(
-        f"at commit {run['commit']} with "
-        + ", ".join(f"{name} {number}" for name, number in run["versions"].items())
+        f"at commit {run['commit']} with " + ", ".join(f"{name} {number}" for name, number in run["versions"].items())
         for run in of["runs"]
     )
     return f"Profile {result.profile}. Judged {of['date']} at commit {of['commit']}." + (

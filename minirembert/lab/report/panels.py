@@ -32,8 +32,9 @@ def draw_dots(axes: Any, panel: Sequence[Column], runs: Runs, labels: Mapping[st
     axes.set_xticks(range(len(panel)), [name.replace(", ", "\n") for name in names], fontsize="small")
     axes.set(xlim=(-0.6, len(panel) - 0.4))
     axes.set_ylabel(QUANTITIES[panel[0].quantity].label, fontsize="small")
-    if axes.get_ylim()[1] > 1000:
+    if axes.get_ylim()[1] > 1000:  # a count, whose size matters and not only how it differs
         axes.yaxis.set_major_formatter("{x:,.0f}")
+        axes.set_ylim(0, 1.15 * axes.get_ylim()[1])
 
 
 def draw_layers(axes: Any, panel: Sequence[Column], runs: Runs, labels: Mapping[str, str], top: float) -> None:
@@ -63,18 +64,18 @@ def draw_differences(axes: Any, pairs: Sequence[tuple[Comparison, Finding]]) -> 
     of it. Rows that decide nothing have hollow dots.
     """
     for row, (comparison, finding) in enumerate(pairs):
-        axes.plot([0, 0], [row - 0.28, row + 0.42], color="black", linewidth=0.8, zorder=1)
+        axes.plot([0, 0], [row - 0.28, row + 0.34], color="black", linewidth=0.8, zorder=1)
         if comparison.band is not None:
-            axes.fill_betweenx((row - 0.28, row + 0.42), -comparison.band, comparison.band, color="0.9", zorder=0)
+            axes.fill_betweenx((row - 0.28, row + 0.34), -comparison.band, comparison.band, color="0.9", zorder=0)
         if comparison.bound:
-            axes.plot([comparison.bound] * 2, [row - 0.28, row + 0.42], "k--", linewidth=1)
+            axes.plot([comparison.bound] * 2, [row - 0.28, row + 0.34], "k--", linewidth=1)
         values = list(finding.values.values())
         fill = "0.5" if comparison.required else "white"
         axes.plot(values, [row - 0.1] * len(values), "o", color="0.35", markerfacecolor=fill, markersize=4, zorder=2)
         if finding.interval is not None:
             low, mean, high = finding.interval.low, finding.interval.mean, finding.interval.high
-            axes.plot([low, high], [row + 0.22] * 2, color="black", linewidth=1.6, marker="|", markersize=8, zorder=3)
-            axes.plot(mean, row + 0.22, "D", color="black", markersize=4.5, zorder=3)
+            axes.plot([low, high], [row + 0.17] * 2, color="black", linewidth=1.6, marker="|", markersize=8, zorder=3)
+            axes.plot(mean, row + 0.17, "D", color="black", markersize=4.5, zorder=3)
         aside = "" if comparison.required else " (beside)"
         came = f"{finding.outcome} ({finding.note})" if finding.note else finding.outcome
         axes.text(

@@ -22,13 +22,17 @@ from minirembert.lab.world import Corpus
 from minirembert.model.tasks import RemBertForSequenceClassification
 
 ANSWERS = ("entailment", "neutral", "contradiction")
-# answer -> pairs of a premise and a hypothesis: which of the two facts, and whether it is denied
+# Which of the two facts, and whether it is denied.
 MORE, LESS, NOT_MORE, NOT_LESS = (0, False), (1, False), (0, True), (1, True)
+# Pairs of a premise and a hypothesis, one as likely as another; what stands there twice is twice as likely.
 PAIRS = {
     "entailment": ((MORE, LESS), (NOT_LESS, NOT_MORE)),
     "neutral": ((LESS, MORE), (NOT_MORE, NOT_LESS)),
-    "contradiction": ((MORE, NOT_LESS), (NOT_LESS, MORE), (LESS, NOT_LESS), (NOT_MORE, MORE), (MORE, NOT_MORE), (NOT_LESS, LESS)),
-}  # fmt: skip
+    "contradiction": (
+        *((MORE, NOT_MORE), (NOT_LESS, LESS)) * 2,
+        *((MORE, NOT_LESS), (LESS, NOT_LESS), (NOT_LESS, MORE), (NOT_MORE, MORE)),
+    ),
+}
 
 
 class Pair(NamedTuple):

@@ -22,7 +22,9 @@ class Split:
         if name not in SPLITS:
             raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {name!r}")
         if language not in corpus.world.language_names:
-            raise ValueError(f"this world has no language {language!r}; it has {', '.join(corpus.world.language_names)}")
+            raise ValueError(
+                f"this world has no language {language!r}; it has {', '.join(corpus.world.language_names)}"
+            )
         self.corpus = corpus
         self.name = name
         self.meanings = tuple(corpus.train[language] if name == "train" else corpus.test)

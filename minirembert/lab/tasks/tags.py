@@ -1,46 +1,61 @@
-"""Tags."""
+"""Tags whose answer depends on the sentence: what agreement marks in languages that have it, and names.
+
+    two young nurses read Sofia's book in Sofia  ...  in a lab language:
+    two      young    nurse    to_read    book           in    Victoria
+    subj-many subj-many subj-many verb-many object-one         PLACE
+
+A word of a noun phrase, adjective and number too, has the phrase's role and number; a verb has its subject's number; a name is
+PERSON or PLACE, and some names are both. Words that always mean the same (when, not, and) are not asked for, nor are the
+prepositions. A look-up of each word's most frequent tag knows many nouns, and no adjective.
+"""
 
 import random
-from collections.abc import Iterator
 
-from minirembert.corpus import CONCEPTS, Meaning, Sentence, Token
-from minirembert.lab.tasks.task import Said, Split, Task, accuracy
+from minirembert.corpus import CONCEPTS, Meaning, Token
+from minirembert.lab.tasks.split import Split
+from minirembert.lab.tasks.task import Said, Task, accuracy
 from minirembert.lab.world import Corpus
 from minirembert.model.tasks import RemBertForTokenClassification
 from minirembert.ops.losses import IGNORE_INDEX
 
-NUMBERS = ("one", "many")
-LABELS = (
-    *(f"{role}-{number}" for role in ("subject", "verb", "object", "place") for number in NUMBERS), "PERSON", "PLACE",
+NAMES = {"person_name": "PERSON", "place_name": "PLACE"}
+ROLES = {
+    "subject": "subject",
+    "verb": "subject",
+    "object": "object",
+    "goal": "object",
+    "place": "place",
+}  # whose number
+ANSWERS = (
+    *(f"{role}-{number}" for role in ("subject", "verb", "object") for number in ("one", "many")),
+    "place-one",  # no place is said to be many
+    *NAMES.values(),
 )
-PHRASES = {"subject": "subject", "object": "object", "goal": "object", "place": "place"}
 
 
 def tag(token: Token, meaning: Meaning) -> str | None:
-    if token.concept is None and token.role not in PHRASES:
+    """What a word of a sentence for `meaning` is tagged; None where nothing is asked."""
+    kind = CONCEPTS[token.concept].kind if token.concept is not None else None
+    if kind in NAMES:
+        return NAMES[kind]
+    if token.role not in ROLES or kind == "relation":
         return None
-    event = meaning.events[token.clause]
-    kind = "" if token.concept is None else CONCEPTS[token.concept].kind
-    if kind == "person_name":
-        return "PERSON"
-    if kind == "place_name":
-        return "PLACE"
-    if token.role == "verb":
-        return "verb-" + NUMBERS[event.subject.plural]
-    if token.role in PHRASES:
-        return f"{PHRASES[token.role]}-{NUMBERS[getattr(event, PHRASES[token.role]).plural]}"
-    return None
+    phrase = getattr(meaning.events[token.clause], ROLES[token.role])
+    role = "verb" if token.role == "verb" else ROLES[token.role]
+    return f"{role}-{'many' if phrase.plural else 'one'}"
 
 
-def items(split: Split, rng: random.Random) -> Iterator[Meaning]:
-    while True:
-        yield from rng.sample(split.meanings, len(split.meanings))
+def draw(split: Split, rng: random.Random) -> Meaning | None:
+    meaning = rng.choice(split.meanings)
+    return meaning if split.allows(meaning) else None
 
 
 def say(corpus: Corpus, language: str, item: Meaning) -> Said:
     sentence = corpus.realize(item, language)
     tags = [tag(token, item) for token in sentence.tokens]
-    return Said(corpus.pieces.encode(sentence), None, [IGNORE_INDEX if t is None else LABELS.index(t) for t in tags])
+    return Said(
+        corpus.pieces.encode(sentence), None, [IGNORE_INDEX if it is None else ANSWERS.index(it) for it in tags]
+    )
 
 
-TAGS = Task("tags", RemBertForTokenClassification, LABELS, items, say, accuracy)
+TAGS = Task("tags", RemBertForTokenClassification, ANSWERS, draw, say, accuracy, most=80)

@@ -55,7 +55,7 @@ class Examples:
         lengths: Array = self.inputs["attention_mask"].sum(axis=1)
         return lengths
 
-    def batch(self, rows: Integer[Array, " B"]) -> dict[str, Array]:
+    def batch(self, rows: Integer[Array, " B"]) -> dict[str, Any]:
         """Some of the examples, padded to the longest of these."""
         longest = int(self.lengths[rows].max())
         every = {**self.inputs, **self.labels}
@@ -89,7 +89,9 @@ class Task:
             raise ValueError(f"count must be at least 1, got {count}")
         if split == "train" and self.most is not None:
             count = min(count, self.most)
-        items = self._items(Split(corpus, language, split), language, count, random.Random(f"{self.name}|{split}|{seed}"))
+        items = self._items(
+            Split(corpus, language, split), language, count, random.Random(f"{self.name}|{split}|{seed}")
+        )
         return _padded([self.say(corpus, language, item) for item in items], corpus.pieces)
 
     def _items(self, split: Split, language: str, count: int, rng: random.Random) -> list[Item]:
