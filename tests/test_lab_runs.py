@@ -110,7 +110,7 @@ def test_an_error_is_the_caller_s_and_what_was_done_stays(place, processes):
 
 def test_a_process_that_dies_is_said(place):
     with pytest.raises(
-        RuntimeError, match="a process of the lab died, perhaps for lack of memory: try fewer processes"
+        ChildProcessError, match="a process of the lab died, perhaps for lack of memory: try fewer processes"
     ):
         records([place.job(99), place.job(5, seed=1)], place.cache, 2)
 

@@ -11,6 +11,7 @@ Read beside it: ``minirembert/lab/model.py`` (three kinds of head) and ``minirem
 """
 
 import math
+from collections.abc import Callable
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -124,9 +125,9 @@ states, score = rng.standard_normal((N, H)), rng.standard_normal((200, O))
 dense, bias = rng.standard_normal((O, H)), rng.standard_normal(O)
 
 
-def rank_with(bend: object, scale: float = 1.0) -> int:
+def rank_with(bend: Callable[[np.ndarray], np.ndarray], scale: float = 1.0) -> int:
     """Of the logits, for pre-activations of this scale, as far as float32 could tell."""
-    logits = bend(scale * (states @ dense.T + bias)) @ score.T  # type: ignore[operator]
+    logits = bend(scale * (states @ dense.T + bias)) @ score.T
     return numerical_rank(np.linalg.svd(logits, compute_uv=False), logits.shape)
 
 

@@ -139,9 +139,9 @@ plt.show()
 #
 # * Within the language it was learned in, a linear classifier for the role of a word (subject, object, and so on) gets
 #   better with every layer, to the last. The last layer knows most about its own sentence.
-# * In the other language the same classifier gets better too, and then gives some of it back at the last layer.
-# * Retrieval rises a little and falls after the middle. Without the mean difference it ends where the length of a
-#   sentence would have brought it.
+# * In the other language the same classifier gets better too, but stays behind.
+# * Retrieval rises a little and falls after the middle. Without the mean difference it ends no higher than where the
+#   length of a sentence would have brought it.
 # * The two languages' mean vectors move apart, in units of the spread within a language: in the end they are more than
 #   twice as far from each other as in the embedding. And all states turn into one direction. Their mean cosine is small
 #   at first and more than four times that at the end.
@@ -154,9 +154,10 @@ plt.show()
 finds, tells = after["retrieval"], after["role"]
 assert abs(before["retrieval"]["by_length"] - 0.025) < 1e-9 and before["retrieval"]["pool"] == 200
 assert all(0.025 < value < 0.045 for value in before["retrieval"]["with_mean"])
-assert min(finds["with_mean"]) > 4 * max(before["retrieval"]["with_mean"])
+assert min(finds["with_mean"]) > 3 * max(before["retrieval"]["with_mean"])
 assert finds["with_mean"][4] < finds["with_mean"][2] and finds["without_mean"][4] < 0.05
-assert tells["in_language"] == sorted(tells["in_language"]) and tells["transfer"][4] < max(tells["transfer"])
+assert tells["in_language"] == sorted(tells["in_language"]) and tells["transfer"][4] > tells["transfer"][0]
+assert all(there < here for here, there in zip(tells["in_language"], tells["transfer"], strict=True))
 assert (
     after["apart"]["all"][4] > 2 * after["apart"]["all"][0]
     and after["cosine"]["all"][4] > 4 * after["cosine"]["all"][0]

@@ -446,8 +446,8 @@ assert round(t, 2) == 2.36 and round(half_width, 2) == 0.84
 assert [round(difference / half_width, 2) for difference in (0.1, 1.6, 3.9)] == [0.12, 1.91, 4.66]
 
 # %%
-# At the lab's size seeds are cheap. ``minirembert lab run`` trains eight pairs, and each claim has its rule written down
-# first. Chapters 15 to 17 have the results.
+# At the lab's size seeds are cheap. ``minirembert lab run`` trains eight pairs for a claim whose rule was written down
+# first, and ``minirembert lab list`` has the verdicts.
 #
 # Exercises
 # ---------

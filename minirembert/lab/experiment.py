@@ -21,6 +21,7 @@ from minirembert.lab.ledger import total
 from minirembert.lab.model import INPUT_EMBEDDING, OUTPUT_EMBEDDING, LabModel
 from minirembert.lab.probes import linear_cka, measure, side_gradients
 from minirembert.lab.tasks import TASKS, fine_tune, score
+from minirembert.lab.tasks.baselines import baseline
 from minirembert.lab.variant import POSITIONS, Variant
 from minirembert.lab.world import Corpus, World, build_corpus
 from minirembert.ops.losses import IGNORE_INDEX
@@ -90,13 +91,12 @@ class Experiment:
     def run(self, context: Context) -> Result:
         """What was measured: of the pre-trained model, and, with `finetuning`, of the tasks. `arrays` are the weights."""
         corpus = cached_corpus(self.world, self.seed)
-        sizes = self.variant.sizes(len(corpus.pieces))
-        model = LabModel(sizes, seed=self.seed, backend=self.training.backend, dtype=self.training.dtype)
         if self.finetuning is not None:
             before = context.results["pretraining"]
-            for name, array in before.arrays.items():
-                model.parameters[name] = model.backend.array(array)
+            model = pretrained(self, corpus, before)
             return Result({**before, "tasks": tasks(model, corpus, self.finetuning, context.report)})
+        sizes = self.variant.sizes(len(corpus.pieces))
+        model = LabModel(sizes, seed=self.seed, backend=self.training.backend, dtype=self.training.dtype)
         measured: dict[str, Any] = {
             "vocab_size": len(corpus.pieces),
             "parameters": {phase: total(sizes, phase) for phase in PHASES},
@@ -142,6 +142,59 @@ class Twins:
                 }
             }
         )
+
+
+@dataclass(frozen=True)
+class Baseline(Experiment):
+    """What the task scores of an experiment are to be compared with: one of `tasks.baselines.BASELINES`, in their place.
+
+    Raises ValueError without `finetuning`.
+    """
+
+    name: str = "words"
+
+    kind: ClassVar[str] = "baseline"
+
+    def __post_init__(self) -> None:
+        if self.finetuning is None:
+            raise ValueError(f"the baseline {self.name!r} is of tasks, so it needs finetuning")
+
+    @property
+    def pretraining(self) -> Experiment:
+        return Experiment(self.variant, self.world, self.training, None, self.seed)
+
+    def run(self, context: Context) -> Result:
+        """`tasks`, as an experiment has them, with all blocks kept."""
+        settings = self.finetuning
+        assert settings is not None
+        corpus = cached_corpus(self.world, self.seed)
+        model = pretrained(self, corpus, context.results["pretraining"])
+        scores = {}
+        for name in settings.tasks:
+            scores[name] = baseline(
+                self.name,
+                corpus,
+                model,
+                TASKS[name],
+                examples=settings.examples,
+                scored=settings.scored,
+                seed=self.seed,
+                steps=settings.steps,
+                batch_size=settings.batch_size,
+                learning_rate=settings.learning_rate,
+            )
+            context.report(settings.steps)
+        return Result({"tasks": {str(self.variant.num_hidden_layers): scores}})
+
+
+def pretrained(experiment: Experiment, corpus: Corpus, result: Result) -> LabModel:
+    """The model whose weights an experiment's pre-training left behind."""
+    training = experiment.training
+    sizes = experiment.variant.sizes(len(corpus.pieces))
+    model = LabModel(sizes, seed=experiment.seed, backend=training.backend, dtype=training.dtype)
+    for name, array in result.arrays.items():
+        model.parameters[name] = model.backend.array(array)
+    return model
 
 
 @lru_cache(maxsize=2)

@@ -87,7 +87,8 @@ class LabModel(RemBertForMaskedLM):
         """A model of RemBERT's class `task` on copies of the first `kept_layers` blocks (default: all), for fine-tuning.
 
         It computes where this one does, in float32 where this one has half precision. The output side is left behind. The
-        head is fresh, drawn from `seed`; `changes` go into the configuration (`num_labels=3`). Raises ValueError unless 0 <= kept_layers <= L.
+        head is fresh, drawn from `seed`; `changes` go into the configuration (`num_labels=3`). Raises ValueError unless
+        0 <= kept_layers <= L.
         """
         kept = self.sizes.num_hidden_layers if kept_layers is None else kept_layers
         if not 0 <= kept <= self.sizes.num_hidden_layers:

@@ -28,7 +28,6 @@ from threadpoolctl import threadpool_limits
 
 from minirembert.files import atomic_file, read_json, write_text_atomically
 from minirembert.lab.jobs import Context, Job, Result, settings_of
-from minirembert.ops.array import Array
 from minirembert.provenance import provenance
 
 FORMAT = 1  # of a record: another number makes all older ones unknown
@@ -97,7 +96,7 @@ def records(jobs: Sequence[Job], folder: Path, processes: int | None = None, tit
     """The records of `jobs`, in their order.
 
     `processes` at once, by default one for each processor; 1 computes here. Raises what a job raised, once; ValueError for a
-    damaged record; RuntimeError where a process died.
+    damaged record; ChildProcessError where a process died.
     """
     if processes is not None and processes < 1:
         raise ValueError(f"processes must be at least 1, got {processes}")
@@ -118,7 +117,8 @@ def records(jobs: Sequence[Job], folder: Path, processes: int | None = None, tit
 
 
 def _with_needs(jobs: Iterable[Job]) -> list[Job]:
-    """Every job once, after what it needs (which needs nothing itself). Jobs of one seed stand together, so that a process builds a corpus once."""
+    """Every job once, after what it needs (which needs nothing itself). Jobs of one seed stand together, so that a process
+    builds a corpus once."""
     every: dict[Job, None] = {}
     for job in jobs:
         every |= dict.fromkeys([*job.needs.values(), job])

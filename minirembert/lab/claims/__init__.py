@@ -2,7 +2,7 @@
 
     judgement = find("3").judge(runs)        # runs: arm -> seed -> quantity -> number
 
-input_side.py, output_side.py   the claims, as data
+input_side.py, output_side.py, task_claims.py   the claims, as data
 margins.py       what counts as a difference, and how many seeds a statement needs
 comparison.py    one comparison: a paired number for each seed, an interval, an outcome
 claim.py         a claim: several comparisons, a verdict
@@ -14,11 +14,11 @@ results.py       runs a claim, writes its result file, reads one and checks it
 
 from difflib import get_close_matches
 
-from . import input_side, output_side
+from . import input_side, output_side, task_claims
 from .claim import Claim, Judgement
 from .comparison import EQUAL, NOT_SHOWN, SHOWN, Comparison, Finding
 
-CLAIMS = {claim.name: claim for claim in (*input_side.CLAIMS, *output_side.CLAIMS)}
+CLAIMS = {claim.name: claim for claim in (*input_side.CLAIMS, *output_side.CLAIMS, *task_claims.CLAIMS)}
 
 
 def find(name: str) -> Claim:

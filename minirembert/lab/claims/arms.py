@@ -8,15 +8,16 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from minirembert.lab.claims.profiles import Profile
-from minirembert.lab.experiment import Experiment, Twins
+from minirembert.lab.experiment import Baseline, Experiment, Twins
 from minirembert.lab.jobs import Job
+from minirembert.lab.tasks.baselines import BASELINES
 from minirembert.lab.variant import Variant
 
 
 @dataclass(frozen=True)
 class Arm:
     """A pre-trained model. `wide`: in the world with many words; `deeper`: with the blocks that a narrow E pays for there;
-    `dropping`: fine-tuned without its last block too.
+    `dropping`: fine-tuned without its last block too; `alone`: it reads the first language only.
     """
 
     input: Fraction
@@ -25,6 +26,7 @@ class Arm:
     wide: bool = False
     deeper: bool = False
     dropping: bool = False
+    alone: bool = False
 
     def variant(self, profile: Profile) -> Variant:
         """Raises ValueError where the profile's H does not divide so."""
@@ -45,24 +47,26 @@ class Arm:
 
     def experiment(self, profile: Profile, seed: int) -> Experiment:
         world = profile.wide_world if self.wide else profile.world
+        if self.alone:
+            world = replace(world, silent=world.languages - 1)
         finetuning = replace(profile.finetuning, dropped=(0, 1) if self.dropping else (0,))
         return Experiment(self.variant(profile), world, profile.training, finetuning, seed)
 
 
-WHOLE, HALF, QUARTER, EIGHTH, SIXTEENTH = (Fraction(1, n) for n in (1, 2, 4, 8, 16))
+WHOLE, QUARTER, SIXTEENTH = (Fraction(1, n) for n in (1, 4, 16))
 ARMS = {
     "tied H": Arm(WHOLE, WHOLE, tied=True),
     "H-H": Arm(WHOLE, WHOLE),
     "H/16-H": Arm(SIXTEENTH, WHOLE),
-    "H/8-H": Arm(EIGHTH, WHOLE),
     "H/4-H": Arm(QUARTER, WHOLE, dropping=True),
-    "H/2-H": Arm(HALF, WHOLE),
     "H-H/4": Arm(WHOLE, QUARTER),
     "H/4-H/4": Arm(QUARTER, QUARTER, dropping=True),
     "H/4-4H": Arm(QUARTER, Fraction(4), dropping=True),
+    "H/4-4H, one language": Arm(QUARTER, Fraction(4), alone=True),
     "tied H, many words": Arm(WHOLE, WHOLE, tied=True, wide=True),
     "H/4-H, many words, deeper": Arm(QUARTER, WHOLE, wide=True, deeper=True),
 }
+COMPARED = "H/4-4H"  # the arm whose task scores are set beside BASELINES, which are arms too
 TWINS = "tied H against H-H"  # two models, compared array by array
 _FACTORS = {"H": 1, "4H": 4, "16H": 16}
 HEADS = {f"{head} {name}": (head, factor) for head in ("linear", "gelu_ln") for name, factor in _FACTORS.items()}
@@ -76,6 +80,9 @@ def job(arm: str, profile: Profile, seed: int) -> Job:
         head, factor = HEADS[arm]
         outputs = profile.head.hidden_size * factor
         return replace(profile.head, head=head, output_embedding_size=outputs, seed=seed)
+    if arm in BASELINES:
+        of = replace(ARMS[COMPARED], dropping=False).experiment(profile, seed)
+        return Baseline(of.variant, of.world, of.training, of.finetuning, of.seed, name=arm)
     return ARMS[arm].experiment(profile, seed)
 
 
@@ -86,6 +93,10 @@ def label(arm: str, profile: Profile) -> str:
     if arm in HEADS:
         head, factor = HEADS[arm]
         return f"{head}, O {profile.head.hidden_size * factor}"
+    if arm in BASELINES:
+        return arm
     of = ARMS[arm].variant(profile)
     widths = f"tied {of.input_embedding_size}" if of.tied else f"{of.input_embedding_size}-{of.output_embedding_size}"
+    if ARMS[arm].alone:
+        return f"{widths}, one language"
     return widths + (f", L {of.num_hidden_layers}" if ARMS[arm].wide else "")

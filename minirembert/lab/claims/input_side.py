@@ -9,7 +9,7 @@ KL_BAND = 0.05  # nats
 SMALL_COST = 0.1  # nats: what a narrow input embedding may cost, and what the cliff must
 
 _HEAD_ARMS = [f"{head} {width}" for head in ("linear", "gelu_ln") for width in ("H", "4H", "16H")]
-_NARROW = ("H/16-H", "H/8-H", "H/4-H", "H/2-H", "H-H")
+_NARROW = ("H/16-H", "H/4-H", "H-H")
 
 CLAIMS = (
     Claim(

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+from minirembert.lab.tasks import TASKS
 from minirembert.lab.world import World
 
 Record = Mapping[str, Any]
@@ -62,7 +63,12 @@ def rank_over_limit(record: Record) -> float:
     return float(record["measured"]["rank"] - (record["settings"]["hidden_size"] + 1))
 
 
-def _score(record: Record, dropped: int, elsewhere: bool) -> float:
+def of_task(task: str, elsewhere: bool) -> Callable[[Record], float]:
+    """The score of one task: in the language that it was learned in, or the mean of the others."""
+    return lambda record: _score(record, 0, elsewhere, task)
+
+
+def _score(record: Record, dropped: int, elsewhere: bool, only: str | None = None) -> float:
     settings, tasks = record["settings"], record["measured"].get("tasks")
     kept = str(settings["variant"]["num_hidden_layers"] - dropped)
     if tasks is None or kept not in tasks:
@@ -106,6 +112,8 @@ QUANTITIES = {
     "transfer": Quantity("transfer (mean task score, other languages)", transfer, "other languages"),
     "in_language": Quantity("mean task score, language learned in", in_language, "learned language"),
     "gain_of_dropping": Quantity("gain in transfer from dropping the last block", gain_of_dropping),
+    **{f"{task}, learned": Quantity(f"{task}, language learned in", of_task(task, False), task) for task in TASKS},
+    **{f"{task}, other": Quantity(f"{task}, other languages", of_task(task, True), task) for task in TASKS},
     "retrieval": Quantity("sentences that find their translation", _retrieval, by_layer=True),
     "last_minus_middle": Quantity("retrieval, last block minus middle", last_minus_middle),
     "part_of_last": Quantity("retrieval, last block / (last + middle)", part_of_last),

@@ -38,8 +38,8 @@ class ArmMade(NamedTuple):
 
 
 class ClaimResult(NamedTuple):
-    """`runs`: arm -> seed -> quantity -> value. `seconds`: what its runs took, one after the other. `provenance`: of the
-    judgement, and under "runs" of every commit and version that made one.
+    """`runs`: arm -> seed -> quantity -> value. `seconds`: what its runs took, with those they need, one after the
+    other. `provenance`: of the judgement, and under "runs" of every commit and version that made one.
     """
 
     claim: Claim
@@ -72,11 +72,13 @@ def run_claim(claim: Claim, profile: Profile, cache: Path, processes: int | None
         rows = {arm: ArmMade(arm, {}) for arm in runs}
         return ClaimResult(claim, profile.name, rows, runs, claim.judge(runs), 0.0, _provenance([]))
     places = [(arm, seed) for arm in claim.columns for seed in range(profile.seeds)]
-    found = records([job(arm, profile, seed) for arm, seed in places], cache, processes, f"claim {claim.name}")
-    table = extract(claim, dict(zip(places, found, strict=True)))
+    jobs = {place: job(place[0], profile, place[1]) for place in places}
+    every = dict.fromkeys(one for of in jobs.values() for one in (of, *of.needs.values()))
+    found = dict(zip(every, records(list(every), cache, processes, f"claim {claim.name}"), strict=True))
+    table = extract(claim, {place: found[of] for place, of in jobs.items()})
     arms = {arm: ArmMade(label(arm, profile), settings_of(job(arm, profile, 0))) for arm in claim.columns}
-    seconds = math.fsum(record["provenance"]["seconds"] for record in found)
-    return ClaimResult(claim, profile.name, arms, table, claim.judge(table), seconds, _provenance(found))
+    seconds = math.fsum(record["provenance"]["seconds"] for record in found.values())
+    return ClaimResult(claim, profile.name, arms, table, claim.judge(table), seconds, _provenance(found.values()))
 
 
 def extract(claim: Claim, records: dict[tuple[str, int], Record]) -> dict[str, dict[int, dict[str, Any]]]:

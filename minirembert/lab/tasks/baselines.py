@@ -27,8 +27,11 @@ from minirembert.model.tasks import RemBertForSequenceClassification, RemBertFor
 from minirembert.ops.array import Array
 from minirembert.ops.losses import IGNORE_INDEX
 
+BASELINES = ("majority", "words", "second alone", "untrained", "shuffled", "own language")
 
-def task_baselines(
+
+def baseline(
+    name: str,
     corpus: Corpus,
     lab_model: LabModel,
     task: Task,
@@ -37,34 +40,39 @@ def task_baselines(
     scored: int = 500,
     seed: int = 0,
     **finetuning: Any,
-) -> dict[str, dict[str, float]]:
-    """Scores by baseline and language; those without a model are scored in all languages too.
+) -> dict[str, float]:
+    """The scores of one of BASELINES, by language; of "own language" every one is of another model.
 
-    `finetuning` goes to `fine_tune`. Costs a fine-tuning for each language, and three more.
+    `finetuning` goes to `fine_tune`. Raises ValueError for another name, and for "second alone" of a task without pairs.
     """
-    names = corpus.world.language_names
-    train = task.examples(corpus, names[0], "train", examples, seed)
-    tests = {name: task.examples(corpus, name, "test", scored, seed) for name in names}
+    if name not in BASELINES:
+        raise ValueError(f"a baseline is one of {', '.join(BASELINES)}, got {name!r}")
+    languages = corpus.world.language_names
+    tests = {language: task.examples(corpus, language, "test", scored, seed) for language in languages}
+
+    def learn(language: str) -> Examples:
+        return task.examples(corpus, language, "train", examples, seed)
 
     def tuned(start: LabModel, learned: Examples, asked: dict[str, Examples]) -> dict[str, float]:
         model = fine_tune(start, task, learned, seed=seed, **finetuning)
-        return {name: score(model, task, some)["score"] for name, some in asked.items()}
+        return {language: score(model, task, some)["score"] for language, some in asked.items()}
 
-    fresh = LabModel(lab_model.sizes, seed=seed, backend=lab_model.backend.name)
-    found = {
-        "majority": {name: majority(train, some) for name, some in tests.items()},
-        "words": {name: words(lab_model, task, train, some) for name, some in tests.items()},
-        "untrained": tuned(fresh, train, tests),
-        "shuffled": tuned(lab_model, shuffled(train, seed), tests),
-        "own language": {},
-    }
-    for name, some in tests.items():
-        own = train if name == names[0] else task.examples(corpus, name, "train", examples, seed)
-        found["own language"] |= tuned(lab_model, own, {name: some})
-    if train.inputs["token_type_ids"].any():
-        alone = {name: without_first(some) for name, some in tests.items()}
-        found["second alone"] = tuned(lab_model, without_first(train), alone)
-    return found
+    if name == "own language":
+        return {
+            language: tuned(lab_model, learn(language), {language: tests[language]})[language] for language in tests
+        }
+    train = learn(languages[0])
+    if name == "majority":
+        return {language: majority(train, some) for language, some in tests.items()}
+    if name == "words":
+        return {language: words(lab_model, task, train, some) for language, some in tests.items()}
+    if name == "shuffled":
+        return tuned(lab_model, shuffled(train, seed), tests)
+    if name == "untrained":
+        return tuned(LabModel(lab_model.sizes, seed=seed, backend=lab_model.backend.name), train, tests)
+    if not train.inputs["token_type_ids"].any():
+        raise ValueError(f"{task.name} has no pairs, so no second sentence that could stand alone")
+    return tuned(lab_model, without_first(train), {language: without_first(some) for language, some in tests.items()})
 
 
 def majority(train: Examples, test: Examples) -> float:
