@@ -12,6 +12,10 @@ from minirembert.lab.rank_of_head import HeadExperiment
 from minirembert.lab.variant import Variant
 from minirembert.lab.world import World
 
+# What claims are judged on. Not paraphrase: models as small as a lesson's learn it, if at all, from how plausible the second
+# sentence is by itself (`tasks/paraphrase.py`), and a task at chance only adds noise to a mean.
+JUDGED = ("inference", "tags", "questions")
+
 
 @dataclass(frozen=True)
 class Profile:
@@ -42,7 +46,7 @@ PROFILES = {
             wide_world=World(breadth=0, sentences=200, held_out=40, synonyms=2),
             deeper_layers=5,
             training=Training(steps=5, batch_size=16),
-            finetuning=Finetuning(steps=2, batch_size=8, examples=40, scored=20),
+            finetuning=Finetuning(tasks=JUDGED, steps=2, batch_size=8, examples=40, scored=20),
             head=HeadExperiment(steps=5),
         ),
         Profile(
@@ -53,7 +57,7 @@ PROFILES = {
             wide_world=World(synonyms=7),
             deeper_layers=7,
             training=Training(),
-            finetuning=Finetuning(),
+            finetuning=Finetuning(tasks=JUDGED),
             head=HeadExperiment(),
         ),
         Profile(
@@ -66,7 +70,7 @@ PROFILES = {
             training=Training(
                 steps=20_000, batch_size=256, learning_rate=5e-4, warmup=1000, backend="triton", dtype="bfloat16"
             ),
-            finetuning=Finetuning(steps=1000, learning_rate=3e-4, examples=10_000, scored=1000),
+            finetuning=Finetuning(tasks=JUDGED, steps=1000, learning_rate=3e-4, examples=10_000, scored=1000),
             head=HeadExperiment(),
         ),
     )

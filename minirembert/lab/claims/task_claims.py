@@ -4,7 +4,7 @@ from minirembert.lab.claims.arms import COMPARED
 from minirembert.lab.claims.claim import Claim, Column, panel
 from minirembert.lab.claims.comparison import Comparison
 from minirembert.lab.claims.margins import transfer
-from minirembert.lab.tasks import TASKS
+from minirembert.lab.claims.profiles import JUDGED
 
 ALONE = f"{COMPARED}, one language"
 BESIDE = ("majority", "words", "untrained", ALONE, COMPARED, "own language")
@@ -34,13 +34,13 @@ CLAIMS = (
             transfer("other language: minus one language read", COMPARED, ALONE),
             *(
                 Comparison(f"{task}, learned language", f"{task}, learned", COMPARED, bound=WANTED, required=False)
-                for task in TASKS
+                for task in JUDGED
             ),
         ),
         panels=(
             panel("in_language", *BESIDE),
             panel("transfer", *BESIDE),
-            tuple(Column(COMPARED, f"{task}, {where}") for task in TASKS for where in ("learned", "other")),
+            tuple(Column(COMPARED, f"{task}, {where}") for task in JUDGED for where in ("learned", "other")),
         ),
     ),
 )
