@@ -262,6 +262,7 @@ def test_what_each_rule_requires() -> None:
         "4": ["last_minus_middle"] * 3,
         "4b": ["gain_of_dropping", "gain_of_dropping"],
         "4c": ["part_of_last"],
+        "tasks": ["in_language"] * 2 + ["transfer"] * 3,
     }
 
 

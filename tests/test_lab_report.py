@@ -64,7 +64,7 @@ def test_one_seed_is_drawn_without_an_interval() -> None:
 
 
 def test_the_papers_numbers_are_drawn(tmp_path: Path) -> None:
-    assert [name for name in CLAIMS if paper_figure(name) is None] == ["0", "0b", "1b"]
+    assert [name for name in CLAIMS if paper_figure(name) is None] == ["0", "0b", "1b", "tasks"]
     assert {62.3, 62.7} <= points(paper_figure("1")) and {60.2, 60.1} <= points(paper_figure("2b"))
     assert {62.3, 64.5, 66.2} <= points(paper_figure("2c")) and {56.6, 60.2, 61.8} <= points(paper_figure("3b"))
     for name, curves in (("4", FIGURE_2), ("4b", FIGURE_1)):

@@ -153,7 +153,7 @@ def _compute_at_once(cache: Cache, jobs: list[Job], number: int, report: Callabl
                 try:
                     said = connection.recv()
                 except EOFError:
-                    raise RuntimeError(
+                    raise ChildProcessError(
                         "a process of the lab died, perhaps for lack of memory: try fewer processes"
                     ) from None
                 if isinstance(said, Exception):

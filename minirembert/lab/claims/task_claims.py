@@ -3,7 +3,7 @@
 from minirembert.lab.claims.arms import COMPARED
 from minirembert.lab.claims.claim import Claim, Column, panel
 from minirembert.lab.claims.comparison import Comparison
-from minirembert.lab.claims.margins import transfer
+from minirembert.lab.claims.margins import SEEDS, SEEDS_FOR_TRANSFER
 from minirembert.lab.claims.profiles import JUDGED
 
 ALONE = f"{COMPARED}, one language"
@@ -12,7 +12,11 @@ WANTED = 0.85  # in the language that a task is learned in: neither hopeless nor
 
 
 def _learned(minus: str) -> Comparison:
-    return Comparison(f"learned language: fine-tuned minus {minus}", "in_language", COMPARED, minus)
+    return Comparison(f"learned language: minus {minus}", "in_language", COMPARED, minus, seeds=SEEDS)
+
+
+def _other(minus: str, called: str) -> Comparison:
+    return Comparison(f"other language: minus {called}", "transfer", COMPARED, minus, seeds=SEEDS_FOR_TRANSFER)
 
 
 CLAIMS = (
@@ -29,9 +33,9 @@ CLAIMS = (
         comparisons=(
             _learned("words"),
             _learned("untrained"),
-            transfer("other language: minus words", COMPARED, "words"),
-            transfer("other language: minus untrained", COMPARED, "untrained"),
-            transfer("other language: minus one language read", COMPARED, ALONE),
+            _other("words", "words"),
+            _other("untrained", "untrained"),
+            _other(ALONE, "one language read"),
             *(
                 Comparison(f"{task}, learned language", f"{task}, learned", COMPARED, bound=WANTED, required=False)
                 for task in JUDGED
