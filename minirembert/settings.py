@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import math
 import types
 import typing
 from typing import Any
@@ -50,3 +51,19 @@ def _metavar(name: str, scalar: Any) -> str:
     if scalar is not str:
         return "N" if scalar is int else "X"
     return "DIR" if name in ("out", "model", "tokenizer") else "FILE"
+
+
+def require_integers(settings: Any, least: int, *names: str) -> None:
+    """Raises ValueError, naming the field, for one that is no integer of at least `least`."""
+    for name in names:
+        value = getattr(settings, name)
+        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+            raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}")
+
+
+def require_positive(settings: Any, *names: str) -> None:
+    """Raises ValueError, naming the field, for one that is no number above 0, or none that is finite."""
+    for name in names:
+        value = getattr(settings, name)
+        if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value < math.inf:
+            raise ValueError(f"{name} must be a number above 0 and finite, got {value!r}")

@@ -120,6 +120,18 @@ def test_transfer_is_a_mean_over_all_other_languages() -> None:
     np.testing.assert_allclose(QUANTITIES["transfer"].of(record), np.mean(scores))
 
 
+@pytest.mark.parametrize("task", JUDGED)
+def test_the_score_of_one_task_is_of_that_task_alone(task: str) -> None:
+    run = experiment("H/4-H", PROFILES["lesson"])
+    record = lab_records.record(replace(run, world=replace(run.world, languages=3)), np.random.default_rng(2))
+    record["measured"]["tasks"]["4"] = {
+        name: {"a": place + 0.5, "b": place + 0.1, "c": place + 0.2} for place, name in enumerate(JUDGED)
+    }
+    found = [QUANTITIES[f"{task}, {where}"].of(record) for where in ("learned", "other")]
+    place = JUDGED.index(task)
+    np.testing.assert_allclose(found, [place + 0.5, place + 0.15])
+
+
 def test_a_record_without_what_is_asked_for() -> None:
     run = experiment("H-H", PROFILES["lesson"], seed=6)
     with pytest.raises(ValueError, match="a run with seed 6 was not fine-tuned with 3 blocks kept"):

@@ -1,5 +1,6 @@
 """A run of the lab: a function of its settings, paired by seed, all of it measured; and the same on Triton."""
 
+import io
 import json
 import math
 from dataclasses import replace
@@ -7,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from minirembert.lab.experiment import Experiment, Finetuning, Training, Twins
-from minirembert.lab.jobs import Context, settings_of
+from minirembert.lab.experiment import Baseline, Experiment, Finetuning, Training, Twins
+from minirembert.lab.jobs import Context, Result, settings_of
 from minirembert.lab.model import INPUT_EMBEDDING, OUTPUT_EMBEDDING
 from minirembert.lab.runs import records
 from minirembert.lab.tasks import TASKS
@@ -110,3 +111,71 @@ def test_a_run_on_triton_is_the_run_on_numpy(tied):
     for name in ("loss", "curve", "side_gradients", "tasks", "isotropy"):
         expected, actual = (np.array(numbers(run[name]), float) for run in runs)
         np.testing.assert_allclose(actual, expected, rtol=1e-6, err_msg=name)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"steps": 0}, "steps must be an integer of at least 1, got 0"),
+        ({"batch_size": 0}, "batch_size must be an integer of at least 1, got 0"),
+        ({"documents_every": 0}, "documents_every must be an integer of at least 1, got 0"),
+        ({"warmup": -5}, "warmup must be an integer of at least 0, got -5"),
+        ({"learning_rate": 0.0}, "learning_rate must be a number above 0 and finite, got 0.0"),
+        ({"learning_rate": float("nan")}, "learning_rate must be a number above 0 and finite, got nan"),
+    ],
+)
+def test_training_that_cannot_be(change, message):
+    with pytest.raises(ValueError, match=message):
+        Training(**change)
+    if change.keys() & {"steps", "batch_size", "learning_rate"}:
+        with pytest.raises(ValueError, match=message):
+            Finetuning(**change)
+
+
+def test_experiments_that_cannot_be():
+    for change, message in (
+        ({"tasks": ("foo",)}, "there is no task 'foo'; the tasks are paraphrase, inference, tags, questions"),
+        ({"tasks": "tags"}, "tasks must be a tuple with at least one entry, got 'tags'"),
+        ({"dropped": ()}, "dropped must be a tuple with at least one entry"),
+        ({"dropped": (-1,)}, "dropped must hold numbers of blocks, 0 or more"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            Finetuning(**change)
+    with pytest.raises(ValueError, match="there are 2 blocks, so 3 cannot be dropped"):
+        replace(TINY, finetuning=Finetuning(dropped=(0, 3)))
+    with pytest.raises(ValueError, match="seed must be an integer of at least 0, got -1"):
+        replace(TINY, seed=-1)
+    with pytest.raises(ValueError, match=r"a baseline is one of majority, .*, got 'luck'"):
+        Baseline(TINY.variant, TINY.world, TINY.training, TASK, name="luck")
+    with pytest.raises(ValueError, match="the baseline 'words' is of tasks, so it needs finetuning"):
+        Baseline(TINY.variant, TINY.world, TINY.training)
+    with pytest.raises(ValueError, match="twins are a tied and an untied model of one seed, in this order"):
+        Twins(TINY, TINY)
+
+
+def test_weights_that_are_not_there_are_not_replaced_by_fresh_ones(tmp_path):
+    """Fine-tuning needs what pre-training left; a cache that lost it says so."""
+    experiment = replace(TINY, finetuning=replace(TASK, tasks=("tags",), dropped=(0,)))
+    records([TINY], tmp_path, 1)
+    (path,) = tmp_path.glob("*.npz")
+    kept = path.read_bytes()
+    path.write_bytes(kept[: len(kept) // 2])
+    with pytest.raises(ValueError, match=f"{path.name} is damaged .*: delete it and {path.stem}.json, and the run is"):
+        records([experiment], tmp_path, 1)
+    with np.load(io.BytesIO(kept)) as file:
+        arrays = dict(file)
+    arrays.popitem()
+    with path.open("wb") as file:
+        np.savez(file, **arrays)
+    with pytest.raises(ValueError, match=f"{path.name} does not have the arrays of its record"):
+        records([experiment], tmp_path, 1)
+    path.unlink()
+    with pytest.raises(
+        ValueError, match=f"{path.name} does not exist, though its record is there: delete {path.stem}.json"
+    ):
+        records([experiment], tmp_path, 1)
+    assert len(list(tmp_path.glob("*.json"))) == 1
+    path.with_suffix(".json").unlink()
+    assert records([experiment], tmp_path, 1)[0]["measured"]["tasks"]
+    with pytest.raises(ValueError, match="the weights of the pre-trained model with seed 0 are not all there"):
+        experiment.run(Context(results={"pretraining": Result({}, {})}))

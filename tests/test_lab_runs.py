@@ -127,6 +127,12 @@ def test_a_damaged_record_is_named(place):
     path.write_text(json.dumps(other))
     with pytest.raises(ValueError, match=f"{path.name} is not the record of this run: delete it"):
         records([place.job(5)], place.cache, 1)
+    for lost in ("measured", "provenance"):
+        less = json.loads(whole)
+        del less[lost]
+        path.write_text(json.dumps(less))
+        with pytest.raises(ValueError, match=f"{path.name} is not the record of this run: delete it"):
+            records([place.job(5)], place.cache, 1)
     path.unlink()
     assert records([place.job(5)], place.cache, 1)[0]["measured"] == {"sum": 8}
 

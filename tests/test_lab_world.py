@@ -217,13 +217,17 @@ def test_pieces_are_what_the_batches_ask_for():
         ("track", "moon", "track must be one of lab, real, got 'moon'"),
         ("order", "vso", "order must be same or mixed, got 'vso'"),
         ("languages", 27, "languages must lie between 1 and 26 on the lab track, got 27"),
-        ("languages", 0, "languages must lie between 1 and 26 on the lab track, got 0"),
+        ("languages", 0, "languages must be an integer of at least 1, got 0"),
+        ("languages", 2.5, "languages must be an integer of at least 1, got 2.5"),
+        ("parallel", "no", "parallel must be true or false, got 'no'"),
+        ("breadth", float("inf"), "breadth must be at least 0 and finite, got inf"),
+        ("held_out", True, "held_out must be an integer of at least 1, got True"),
         ("overlap", 1.5, "overlap must lie between 0 and 1, got 1.5"),
         ("overlap", float("nan"), "overlap must lie between 0 and 1, got nan"),
-        ("breadth", -1.0, "breadth must be at least 0, got -1.0"),
-        ("synonyms", 0, "synonyms must be at least 1, got 0"),
-        ("sentences", 0, "sentences must be at least 1, got 0"),
-        ("held_out", 0, "held_out must be at least 1, got 0"),
+        ("breadth", -1.0, "breadth must be at least 0 and finite, got -1.0"),
+        ("synonyms", 0, "synonyms must be an integer of at least 1, got 0"),
+        ("sentences", 0, "sentences must be an integer of at least 1, got 0"),
+        ("held_out", 0, "held_out must be an integer of at least 1, got 0"),
     ],
 )
 def test_a_world_that_cannot_be(knob, value, message):
@@ -231,7 +235,9 @@ def test_a_world_that_cannot_be(knob, value, message):
         World(**{knob: value})
     with pytest.raises(ValueError, match="on the real track, got 7"):
         World(track="real", languages=7)
-    for bad in ({"silent": 2}, {"silent": -1}, {"silent": 1, "track": "real"}):
+    with pytest.raises(ValueError, match="silent must be an integer of at least 0, got -1"):
+        World(silent=-1)
+    for bad in ({"silent": 2}, {"silent": 1, "track": "real"}):
         with pytest.raises(ValueError, match="silent must lie between 0 and languages - 1, and be 0 on the real track"):
             World(**bad)
 
@@ -240,3 +246,14 @@ def test_a_language_that_is_not_there():
     corpus = build_corpus(World(**SMALL), seed=0)
     with pytest.raises(ValueError, match="this world has no language 'c'; it has a, b"):
         corpus.realize(corpus.test[0], "c")
+
+
+def test_a_world_in_which_nothing_can_be_said(monkeypatch):
+    """Not a loop without end."""
+    monkeypatch.setattr("minirembert.lab.world.world.PATIENCE", 500)
+    with pytest.raises(
+        ValueError, match=r"of 500 meanings in a row none can be said with the \d+ concepts of breadth 0.05: raise"
+    ):
+        build_corpus(World(breadth=0.05, sentences=5, held_out=5), seed=0)
+    with pytest.raises(TypeError, match="seed must be an integer, got None"):
+        build_corpus(World(**SMALL), None)

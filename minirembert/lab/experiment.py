@@ -21,11 +21,12 @@ from minirembert.lab.ledger import total
 from minirembert.lab.model import INPUT_EMBEDDING, OUTPUT_EMBEDDING, LabModel
 from minirembert.lab.probes import linear_cka, measure, side_gradients
 from minirembert.lab.tasks import TASKS, fine_tune, score
-from minirembert.lab.tasks.baselines import baseline
+from minirembert.lab.tasks.baselines import BASELINES, baseline
 from minirembert.lab.variant import POSITIONS, Variant
 from minirembert.lab.world import Corpus, World, build_corpus
+from minirembert.lab.world.world import SPECIALS
 from minirembert.ops.losses import IGNORE_INDEX
-from minirembert.settings import option
+from minirembert.settings import option, require_integers, require_positive
 from minirembert.training.optimizer import clip_gradients, learning_rate_at
 
 CLIP = 1.0  # of the gradient's norm (paper, Table 14)
@@ -48,6 +49,11 @@ class Training:
     backend: str = option("numpy, or triton (on a GPU)", "numpy")
     dtype: str = option("of weights and activations", "float32")
 
+    def __post_init__(self) -> None:
+        require_integers(self, 1, "steps", "batch_size", "documents_every")
+        require_integers(self, 0, "warmup")
+        require_positive(self, "learning_rate")
+
 
 @dataclass(frozen=True)
 class Finetuning:
@@ -61,6 +67,19 @@ class Finetuning:
     examples: int = option("to learn from, in the first language", 3000)
     scored: int = option("examples to be scored on, in each language", 500)
 
+    def __post_init__(self) -> None:
+        require_integers(self, 1, "steps", "batch_size", "examples", "scored")
+        require_positive(self, "learning_rate")
+        for name, known in (("tasks", tuple(TASKS)), ("dropped", None)):
+            values = getattr(self, name)
+            if not isinstance(values, tuple) or not values:
+                raise ValueError(f"{name} must be a tuple with at least one entry, got {values!r}")
+            unknown = [value for value in values if known is not None and value not in known]
+            if unknown:
+                raise ValueError(f"there is no task {unknown[0]!r}; the tasks are {', '.join(TASKS)}")
+        if any(not isinstance(dropped, int) or dropped < 0 for dropped in self.dropped):
+            raise ValueError(f"dropped must hold numbers of blocks, 0 or more, got {self.dropped!r}")
+
 
 @dataclass(frozen=True)
 class Experiment:
@@ -73,6 +92,13 @@ class Experiment:
     seed: int = 0
 
     kind: ClassVar[str] = "pretraining"
+
+    def __post_init__(self) -> None:
+        require_integers(self, 0, "seed")
+        if self.finetuning is not None and max(self.finetuning.dropped) > self.variant.num_hidden_layers:
+            raise ValueError(
+                f"there are {self.variant.num_hidden_layers} blocks, so {max(self.finetuning.dropped)} cannot be dropped"
+            )
 
     @property
     def pretraining(self) -> "Experiment":
@@ -116,6 +142,10 @@ class Twins:
 
     kind: ClassVar[str] = "twins"
 
+    def __post_init__(self) -> None:
+        if not self.tied.variant.tied or self.untied.variant.tied or self.tied.seed != self.untied.seed:
+            raise ValueError("twins are a tied and an untied model of one seed, in this order")
+
     @property
     def seed(self) -> int:
         return self.tied.seed
@@ -129,16 +159,22 @@ class Twins:
         return {"tied": self.tied.pretraining, "untied": self.untied.pretraining}
 
     def run(self, context: Context) -> Result:
-        """CKA (Kornblith et al. 2019) of the tied matrix with both of the other's, and by chance: rows in another order."""
+        """CKA (Kornblith et al. 2019) of the tied matrix with both of the other's, and by chance: rows in another order.
+
+        The rows are those of words: [MASK] and its like have gradients of their own kind.
+        """
         tied, untied = (context.results[name].arrays for name in ("tied", "untied"))
-        matrix = tied[INPUT_EMBEDDING]
+        matrix, reading, scoring = (
+            array[len(SPECIALS) :]
+            for array in (tied[INPUT_EMBEDDING], untied[INPUT_EMBEDDING], untied[OUTPUT_EMBEDDING])
+        )
         mixed = np.random.default_rng(self.seed).permutation(len(matrix))
         return Result(
             {
                 "cka": {
-                    "input": linear_cka(matrix, untied[INPUT_EMBEDDING]),
-                    "output": linear_cka(matrix, untied[OUTPUT_EMBEDDING]),
-                    "chance": linear_cka(matrix, untied[OUTPUT_EMBEDDING][mixed]),
+                    "input": linear_cka(matrix, reading),
+                    "output": linear_cka(matrix, scoring),
+                    "chance": linear_cka(matrix, scoring[mixed]),
                 }
             }
         )
@@ -156,6 +192,9 @@ class Baseline(Experiment):
     kind: ClassVar[str] = "baseline"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.name not in BASELINES:
+            raise ValueError(f"a baseline is one of {', '.join(BASELINES)}, got {self.name!r}")
         if self.finetuning is None:
             raise ValueError(f"the baseline {self.name!r} is of tasks, so it needs finetuning")
 
@@ -188,10 +227,13 @@ class Baseline(Experiment):
 
 
 def pretrained(experiment: Experiment, corpus: Corpus, result: Result) -> LabModel:
-    """The model whose weights an experiment's pre-training left behind."""
+    """The model whose weights an experiment's pre-training left behind. Raises ValueError where they are not all there."""
     training = experiment.training
     sizes = experiment.variant.sizes(len(corpus.pieces))
     model = LabModel(sizes, seed=experiment.seed, backend=training.backend, dtype=training.dtype)
+    shapes = {name: tuple(array.shape) for name, array in model.parameters.items()}
+    if {name: array.shape for name, array in result.arrays.items()} != shapes:
+        raise ValueError(f"the weights of the pre-trained model with seed {experiment.seed} are not all there")
     for name, array in result.arrays.items():
         model.parameters[name] = model.backend.array(array)
     return model

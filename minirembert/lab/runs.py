@@ -9,6 +9,9 @@ A cache folder has two files for a job, named by a hash of its kind and all its 
 
 Each appears whole, the .json last. A run that is stopped at any moment therefore goes on with the next job that is missing,
 and loses what the running ones have done.
+
+A record knows the commit that made it, and its name does not: who changes what a run computes (a task, a probe, the optimizer)
+takes an empty folder, or raises FORMAT if everybody has to.
 """
 
 import hashlib
@@ -22,11 +25,12 @@ from contextlib import contextmanager
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, NamedTuple
+from zipfile import BadZipFile
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from minirembert.files import atomic_file, read_json, write_text_atomically
+from minirembert.files import atomic_file, no_file, read_json, write_text_atomically
 from minirembert.lab.jobs import Context, Job, Result, settings_of
 from minirembert.provenance import provenance
 
@@ -56,19 +60,30 @@ class Cache:
         if not path.exists():
             return None
         record = read_json(path, RECORD_LIMIT)
-        if record.get("settings") != settings_of(job) or "measured" not in record:
+        made = record.get("provenance")
+        whole = record.get("measured") and isinstance(made, dict) and {"commit", "versions", "seconds"} <= made.keys()
+        if record.get("settings") != settings_of(job) or not whole:
             raise ValueError(f"{path} is not the record of this run: delete it, and it is computed again")
         return record
 
     def result(self, job: Job) -> Result:
-        """What a job that is done measured, with the arrays that it left behind."""
+        """What a job that is done measured, with the arrays that it left behind. Raises as `load`, and for the arrays too."""
         record, path = self.load(job), self.folder / f"{self.name(job)}.npz"
         if record is None:
             raise FileNotFoundError(f"{self.folder} has no record of a {job.kind} run that another needs")
-        if not path.exists():
+        if not record["arrays"]:
             return Result(record["measured"])
-        with np.load(path, allow_pickle=False) as file:
-            return Result(record["measured"], dict(file))
+        again = f"delete it and {path.with_suffix('.json').name}, and the run is computed again"
+        if not path.exists():
+            raise ValueError(f"{no_file(path)}, though its record is there: {again.replace('it and ', '')}")
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                arrays = dict(file)
+        except (ValueError, OSError, EOFError, BadZipFile) as error:
+            raise ValueError(f"{path} is damaged ({error}): {again}") from error
+        if sorted(arrays) != record["arrays"]:
+            raise ValueError(f"{path} does not have the arrays of its record: {again}")
+        return Result(record["measured"], arrays)
 
     def compute(self, job: Job, report: Callable[[int], None]) -> Record:
         """Runs a job whose needs are here, and keeps what comes of it."""
@@ -81,6 +96,7 @@ class Cache:
             "kind": job.kind,
             "settings": settings_of(job),
             "measured": dict(result),
+            "arrays": sorted(result.arrays),
             "provenance": provenance(*PACKAGES) | {"seconds": round(time.perf_counter() - began, 1)},
         }
         text = json.dumps(record, indent=1, allow_nan=False) + "\n"
@@ -179,13 +195,16 @@ def _work(connection: Connection, folder: Path) -> None:
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent gets it too, and ends us
     cache = Cache(folder)
-    while (job := connection.recv()) is not None:
-        try:
-            cache.compute(job, connection.send)
-        except Exception as error:
-            connection.send(error)
-            return
-        connection.send(None)
+    try:
+        while (job := connection.recv()) is not None:
+            try:
+                cache.compute(job, connection.send)
+            except Exception as error:
+                connection.send(error)
+                return
+            connection.send(None)
+    except (BrokenPipeError, EOFError):  # the parent is gone, so nobody waits for the rest
+        return
 
 
 @contextmanager

@@ -74,7 +74,8 @@ def _score(record: Record, dropped: int, elsewhere: bool, only: str | None = Non
     if tasks is None or kept not in tasks:
         raise ValueError(f"a run with seed {settings['seed']} was not fine-tuned with {kept} blocks kept")
     learned = World(**settings["world"]).language_names[0]
-    scores = [score for task in tasks[kept].values() for name, score in task.items() if (name != learned) == elsewhere]
+    asked = tasks[kept].values() if only is None else [tasks[kept][only]]
+    scores = [score for task in asked for name, score in task.items() if (name != learned) == elsewhere]
     if not scores:
         raise ValueError(f"a run with seed {settings['seed']} has no language to transfer to")
     return math.fsum(scores) / len(scores)

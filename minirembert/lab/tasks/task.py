@@ -19,7 +19,7 @@ from minirembert.model.base import RemBertPreTrainedModel
 from minirembert.ops.array import Array
 from minirembert.ops.losses import IGNORE_INDEX
 
-TRIES = 200  # draws for each example that is wanted, until a corpus counts as too small
+PATIENCE = 20_000  # draws in a row that bring no new example, until a corpus counts as too small
 Item = Any  # what a task asks, in no language: each task has its own kind
 
 
@@ -99,12 +99,15 @@ class Task:
         # Lab languages say everything with equally many words; a real one may need more than another.
         languages = (language,) if corpus.world.track == "lab" else corpus.world.language_names
         found: dict[Item, None] = {}
-        for _ in range(TRIES * count if split.events else 0):
+        since = 0 if split.events else PATIENCE
+        while since < PATIENCE:
             item = self.draw(split, rng)
+            since += 1
             if item is None or item in found:
                 continue
             if all(_length(self.say(corpus, name, item)) <= POSITIONS for name in languages):
                 found[item] = None
+                since = 0
             if len(found) == count:
                 return list(found)
         raise ValueError(

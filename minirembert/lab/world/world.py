@@ -1,5 +1,6 @@
 """A world is its knobs; with a seed it becomes a corpus."""
 
+import math
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -9,7 +10,7 @@ from minirembert.corpus import LANGUAGES, Meaning, Sentence, iter_meanings, real
 from minirembert.corpus.concepts import CONCEPTS
 from minirembert.data.masked_lm import Language
 from minirembert.lab.world.languages import NOT, ORDERS, PLURAL, LabLanguage
-from minirembert.settings import option
+from minirembert.settings import option, require_integers
 
 TRACKS = ("lab", "real")
 QUESTION_WORDS = ("[WHO]", "[WHAT]", "[WHERE]", "[WHEN]")  # of all languages; no sentence to learn from has them
@@ -19,6 +20,7 @@ FREQUENT = {
     "verb": 20, "adjective": 16, "noun": 6, "person_name": 6, "place_name": 6, "numeral": 4, "time": 4, "relation": 3,
     "connective": 3,
 }  # fmt: skip
+PATIENCE = 20_000  # meanings that may be passed over in a row
 
 
 @dataclass(frozen=True)
@@ -44,19 +46,20 @@ class World:
             raise ValueError(f"track must be one of {', '.join(TRACKS)}, got {self.track!r}")
         if self.order not in ("same", "mixed"):
             raise ValueError(f"order must be same or mixed, got {self.order!r}")
-        if not 1 <= self.languages <= most:
+        require_integers(self, 0, "silent")
+        require_integers(self, 1, "languages", "synonyms", "sentences", "held_out")
+        if self.languages > most:
             raise ValueError(f"languages must lie between 1 and {most} on the {self.track} track, got {self.languages}")
+        if not isinstance(self.parallel, bool):
+            raise ValueError(f"parallel must be true or false, got {self.parallel!r}")
         if not 0 <= self.overlap <= 1:
             raise ValueError(f"overlap must lie between 0 and 1, got {self.overlap}")
-        if not self.breadth >= 0:
-            raise ValueError(f"breadth must be at least 0, got {self.breadth}")
-        if not 0 <= self.silent < self.languages or (self.silent and self.track == "real"):
+        if not 0 <= self.breadth < math.inf:
+            raise ValueError(f"breadth must be at least 0 and finite, got {self.breadth}")
+        if self.silent >= self.languages or (self.silent and self.track == "real"):
             raise ValueError(
                 f"silent must lie between 0 and languages - 1, and be 0 on the real track, got {self.silent}"
             )
-        for name in ("synonyms", "sentences", "held_out"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
 
     @property
     def language_names(self) -> tuple[str, ...]:
@@ -178,6 +181,9 @@ def exchanged(meaning: Meaning) -> Meaning:
 
 def build_corpus(world: World, seed: int) -> Corpus:
     """The corpus of a world: the same in every process. Another seed gives other meanings, and other shared words."""
+    if not isinstance(seed, int):
+        raise TypeError(f"seed must be an integer, got {seed!r}")
+    # The knobs of words alone are set aside, so that what is said is sampled once for all their values.
     train, validation, test = _sampled(replace(world, overlap=0.0, order="same", synonyms=1), seed)
     return Corpus(world, seed, Pieces(_words(world, seed, train)), train, validation, test)
 
@@ -205,8 +211,19 @@ def _sampled(world: World, seed: int) -> tuple[Mapping[str, Sequence[Meaning]], 
 
 
 def _meanings(world: World, seed: int) -> Iterator[Meaning]:
+    """Meanings that this world's concepts are enough for. Raises ValueError where too few come up to wait for more."""
     concepts = world.concepts()
-    return (meaning for meaning in iter_meanings(seed) if concepts >= _mentioned(meaning))
+    since = 0
+    for meaning in iter_meanings(seed):
+        since += 1
+        if concepts >= _mentioned(meaning):
+            since = 0
+            yield meaning
+        elif since == PATIENCE:
+            raise ValueError(
+                f"of {PATIENCE:,} meanings in a row none can be said with the {len(concepts)} concepts of breadth "
+                f"{world.breadth:g}: raise breadth, or ask for fewer sentences"
+            )
 
 
 def _mentioned(meaning: Meaning) -> set[str]:
