@@ -191,6 +191,11 @@ def better(content: Any) -> None:
         (lambda c: c["provenance"].pop("commit"), "is no result of the lab: KeyError 'commit'"),
         (lambda c: c["arms"].pop("H/4-H"), "is no result of the lab: KeyError 'H/4-H'"),
         (lambda c: c.update(claim="4"), "this is no result of claim 3 in the format 1"),
+        (lambda c: c.update(profile="smoke"), "the profile here is 'smoke', but the folder is that of 'lesson'"),
+        (lambda c: c["arms"]["H/4-H"].update(label="9-9"), "labelled '9-9', but in profile lesson it is '12-48'"),
+        (lambda c: c.update(seconds=float("nan")), "seconds must be a finite number of at least 0, got nan"),
+        (lambda c: c.update(seconds=-1), "seconds must be a finite number of at least 0, got -1"),
+        (lambda c: c.update(seconds="9"), "seconds must be a finite number of at least 0, got '9'"),
         (lambda c: c.pop("runs"), "is no result of the lab: KeyError 'runs'"),
         (lambda c: c.update(runs=[]), "is no result of the lab"),
     ],
@@ -220,6 +225,6 @@ def test_curves_have_to_be_whole_and_of_every_seed(tmp_path: Path) -> None:
 
 def test_no_result(tmp_path: Path) -> None:
     with pytest.raises(
-        FileNotFoundError, match=r"claim_2b[.]json does not exist: run it with `minirembert lab run 2b`"
+        FileNotFoundError, match=r"claim_2b[.]json does not exist: run it with `minirembert lab run 2b --profile smoke`"
     ):
-        load(tmp_path, find("2b"))
+        load(tmp_path / "smoke", find("2b"))

@@ -1,7 +1,11 @@
 """The command `minirembert lab`: all claims in the smoke profile, and its sentence when something is wrong."""
 
+import errno
 import json
+import re
+from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import lab_records
 import pytest
@@ -69,7 +73,7 @@ def test_what_comes_with_the_package_is_the_default(
         (["run", "3", "--profile", "smoke", "--results", "{dir}/file"], "{dir}/file is a file: results need a folder"),
         (
             ["report", "--results", "{dir}", "--out", "{dir}/out"],
-            "{dir}/lesson has no results: `minirembert lab run` makes",
+            "{dir}/lesson has no results: `minirembert lab run all --profile lesson` makes",
         ),
         (["report", "4", "--results", "{dir}", "--out", "{dir}/out"], "claim_4.json does not exist: run it with"),
         (["report", "9", "--results", "{dir}", "--out", "{dir}/out"], "there is no claim '9'"),
@@ -77,19 +81,73 @@ def test_what_comes_with_the_package_is_the_default(
             ["report", "--profile", "smoke", "--results", "{dir}", "--out", "{dir}/out"],
             "the verdict here is 'shown (0 of 2 comparisons",
         ),
-        (["list", "--profile", "smoke", "--results", "{dir}"], "the verdict here is 'shown (0 of 2 comparisons"),
+        (["list", "--profile", "smoke", "--results", "{dir}"], "{dir}/smoke has results that cannot be read: 3"),
+        (["list", "--results", "{dir}/none"], "{dir}/none does not exist"),
+        (["list", "--results", "{dir}/file"], "{dir}/file is a file: results need a folder"),
+        (["report", "--results", "{dir}/none", "--out", "{dir}/out"], "{dir}/none does not exist"),
+        (
+            ["report", "0", "--profile", "smoke", "--results", "{dir}", "--out", "{dir}/file"],
+            "{dir}/file is a file: figures need a folder",
+        ),
     ],
 )
 def test_one_sentence_when_something_is_wrong(
-    arguments: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    arguments: list[str],
+    message: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     (tmp_path / "file").write_text("")
+    save(lab_records.result(find("0"), "smoke"), tmp_path)
     forged = save(lab_records.result(find("3"), "smoke"), tmp_path)
     forged.write_text(forged.read_text().replace('"verdict": "not shown"', '"verdict": "shown"'))
     assert main(["lab", *(argument.format(dir=tmp_path) for argument in arguments)]) == 1
     error = capsys.readouterr().err
     assert message.format(dir=tmp_path) in error and error.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("option", ["--results", "--cache"])
+@pytest.mark.parametrize("folder", ["file", "file/deep", "full"])
+def test_a_folder_that_cannot_be_written_is_found_before_training(
+    option: str, folder: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def probe(dir: Path) -> Any:
+        if "full" in dir.parts:
+            raise OSError(errno.EROFS, "Read-only file system", str(dir))
+        return nullcontext()
+
+    monkeypatch.setattr("tempfile.TemporaryFile", probe)
+    monkeypatch.setattr(lab_command, "records", lambda *_: pytest.fail("it trained"))
+    (tmp_path / "file").write_text("")
+    folders = {"--results": tmp_path / "results", "--cache": tmp_path / "cache", option: tmp_path / folder}
+    assert main(["lab", "run", "3", *(str(word) for pair in folders.items() for word in pair)]) == 1
+    error = capsys.readouterr().err
+    wrong = "cannot be written: Read-only file system" if folder == "full" else f"{tmp_path / 'file'} is a file: "
+    assert wrong in error and str(tmp_path / folder.split("/")[0]) in error and error.count("\n") == 1
+
+
+def test_a_list_has_rules_and_goes_on_after_a_damaged_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("3", "4", "tasks"):
+        save(lab_records.result(find(name)), tmp_path)
+    damaged = tmp_path / "lesson" / "claim_4.json"
+    damaged.write_text("{")
+    assert main(["lab", "list", "--results", str(tmp_path)]) == 1
+    out, error = capsys.readouterr()
+    blocks = re.split(r"\n(?=\S)", out)
+    assert len(blocks) == len(CLAIMS) and max(len(line) for line in out.splitlines() if "->" not in line) <= 110
+    for block, claim in zip(blocks, CLAIMS.values(), strict=True):
+        assert re.match(rf"{claim.name} +(?=\S)", block).end() == 7  # type: ignore[union-attr]
+        assert claim.title in block and claim.rule in " ".join(block.split())
+        said = (
+            f"cannot be read: {damaged} is not"
+            if claim.name == "4"
+            else "not shown"
+            if claim.name in ("3", "tasks")
+            else "no result"
+        )
+        assert f"\n       -> {said}" in block
+    assert error.count("\n") == 1 and f"{tmp_path}/lesson has results that cannot be read: 4" in error
 
 
 @pytest.mark.parametrize("arguments", [[], ["run"], ["draw"], ["run", "3", "--profile", "large"], ["report", "3"]])

@@ -1,6 +1,7 @@
 """The report: every run is in the figure, and the page has rule, verdict and numbers and fetches nothing."""
 
 import html
+import itertools
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -13,6 +14,7 @@ from matplotlib.colors import to_rgb
 
 from minirembert.figures import save_figure
 from minirembert.lab.claims import CLAIMS, find
+from minirembert.lab.claims.profiles import JUDGED
 from minirembert.lab.report import claim_figure, write_figures, write_page
 from minirembert.lab.report.paper_figures import FIGURE_1, FIGURE_2, paper_figure
 
@@ -46,6 +48,41 @@ def test_every_seed_is_in_the_figure(name: str) -> None:
         assert round(finding.interval.mean, 9) in means
     title = " ".join(figure.get_suptitle().split())
     assert result.claim.title in title and result.judgement.verdict in title and "8 paired seeds" in title
+
+
+def test_the_legend_of_claim_0_has_every_kind_of_marker() -> None:
+    (axes,) = claim_figure(lab_records.result(find("0"))).axes
+    drawn, named = (
+        {(line.get_marker(), line.get_markerfacecolor()) for line in lines if line.get_marker() in "os"}
+        for lines in (axes.get_lines(), axes.get_legend().get_lines())
+    )
+    assert drawn == named and len(named) == 4
+
+
+@pytest.mark.parametrize("name", [name for name in CLAIMS if CLAIMS[name].panels])
+def test_no_name_of_a_column_lies_on_another_and_text_can_be_read(name: str) -> None:
+    figure = claim_figure(lab_records.result(find(name)))
+    figure.draw_without_rendering()
+    for axes in figure.axes:
+        assert axes.xaxis.label.get_size() >= 9 and all(text.get_size() >= 9 for text in axes.texts)
+        ticks = [tick for tick in axes.get_xticklabels() if tick.get_text()]
+        within = [
+            tick
+            for tick, at in zip(ticks, axes.get_xticks(), strict=True)
+            if axes.get_xlim()[0] <= at <= axes.get_xlim()[1]
+        ]
+        if not within or within[0].get_rotation():
+            continue  # names that stand obliquely, one beside the other
+        boxes = [tick.get_window_extent() for tick in within]
+        for left, right in itertools.pairwise(boxes):
+            assert left.x1 <= right.x0, (name, within)
+
+
+def test_the_columns_of_single_tasks_say_task_and_language() -> None:
+    figure = claim_figure(lab_records.result(find("tasks")))
+    axes = figure.axes[[axes.get_ylabel() for axes in figure.axes].index("score of one task")]
+    names = [tick.get_text().replace("\n", " ") for tick in axes.get_xticklabels()]
+    assert names == [f"{task}, {where}" for task in JUDGED for where in ("learned", "other")]
 
 
 @pytest.mark.parametrize("name", SHOWN)

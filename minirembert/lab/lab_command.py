@@ -1,14 +1,18 @@
 """The command `minirembert lab`: runs claims, lists them, and draws what came out."""
 
 import argparse
+import tempfile
+import textwrap
 from pathlib import Path
 
+from minirembert.files import no_file
 from minirembert.lab.claims import CLAIMS, Claim, find
 from minirembert.lab.claims.profiles import PROFILES
-from minirembert.lab.claims.results import COMMITTED, ClaimResult, jobs_of, load, run_claim, save
+from minirembert.lab.claims.results import COMMITTED, jobs_of, load, run_claim, save
 from minirembert.lab.runs import records
 
 ALL = "all"
+INDENT, LINE = 7 * " ", 110  # of what `list` prints
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     report.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for figures and page")
     report.set_defaults(act=_report)
 
-    listing = actions.add_parser("list", help="the claims, and their verdicts where there are results")
+    listing = actions.add_parser("list", help="the claims, the rule for each, and the verdicts where there are results")
     _profile_argument(listing)
     _results_argument(listing)
     listing.set_defaults(act=_list)
@@ -66,8 +70,8 @@ def _chosen(name: str) -> list[Claim]:
 
 def _run(arguments: argparse.Namespace) -> None:
     claims, profile = _chosen(arguments.claim), PROFILES[arguments.profile]
-    if arguments.results.exists() and not arguments.results.is_dir():
-        raise NotADirectoryError(f"{arguments.results} is a file: results need a folder")
+    _make(arguments.results / profile.name, "results need")
+    _make(arguments.cache, "the lab's cache needs")
     records(jobs_of(claims, profile), arguments.cache, arguments.processes, f"lab, {profile.name}")
     for claim in claims:
         result = run_claim(claim, profile, arguments.cache, arguments.processes)
@@ -81,13 +85,15 @@ def _run(arguments: argparse.Namespace) -> None:
 def _report(arguments: argparse.Namespace) -> None:
     from minirembert.lab.report import write_figures, write_page
 
-    folder = arguments.results / arguments.profile
+    folder = _folder(arguments)
     results = [
         load(folder, claim) for claim in _chosen(arguments.claim) if arguments.claim != ALL or _has(folder, claim)
     ]
     if not results:
-        raise FileNotFoundError(f"{folder} has no results: `minirembert lab run` makes them")
-    arguments.out.mkdir(parents=True, exist_ok=True)
+        raise FileNotFoundError(
+            f"{folder} has no results: `minirembert lab run all --profile {arguments.profile}` makes them"
+        )
+    _make(arguments.out, "figures need")
     for result in results:
         for path in write_figures(result, arguments.out):
             print(f"written: {path}")
@@ -96,11 +102,39 @@ def _report(arguments: argparse.Namespace) -> None:
 
 
 def _list(arguments: argparse.Namespace) -> None:
-    folder = arguments.results / arguments.profile
+    folder, damaged = _folder(arguments), []
     for claim in CLAIMS.values():
-        result: ClaimResult | None = load(folder, claim) if _has(folder, claim) else None
-        verdict = "no result" if result is None else str(result.judgement)
-        print(f"{claim.name:<3} {claim.title}\n      {verdict}")
+        try:
+            verdict = str(load(folder, claim).judgement) if _has(folder, claim) else "no result"
+        except (ValueError, OSError) as error:
+            verdict = f"cannot be read: {error}"
+            damaged.append(claim.name)
+        rule = textwrap.fill(claim.rule, LINE, initial_indent=INDENT, subsequent_indent=INDENT)
+        print(f"{claim.name:<{len(INDENT)}}{claim.title}\n{rule}\n{INDENT}-> {verdict}")
+    if damaged:
+        raise ValueError(f"{folder} has results that cannot be read: {', '.join(damaged)}")
+
+
+def _folder(arguments: argparse.Namespace) -> Path:
+    results: Path = arguments.results
+    if not results.is_dir():
+        raise NotADirectoryError(
+            f"{results} is a file: results need a folder" if results.exists() else no_file(results)
+        )
+    return results / arguments.profile
+
+
+def _make(folder: Path, what: str) -> None:
+    """Makes a folder and tries to write in it, so that one that refuses is found before hours of training and not after."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        there = next(path for path in (folder, *folder.parents) if path.exists())
+        if not there.is_dir():
+            raise NotADirectoryError(f"{there} is a file: {what} a folder") from error
+        raise OSError(f"{folder} cannot be written: {error.strerror}") from error
 
 
 def _has(folder: Path, claim: Claim) -> bool:

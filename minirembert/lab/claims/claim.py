@@ -4,7 +4,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from minirembert.lab.claims.comparison import EQUAL, NOT_SHOWN, OPPOSITE, SHOWN, Comparison, Everywhere, Finding, Runs
+from minirembert.lab.claims.comparison import (
+    EQUAL,
+    INSIDE,
+    NOT_SHOWN,
+    OPPOSITE,
+    SHOWN,
+    Comparison,
+    Everywhere,
+    Finding,
+    Runs,
+)
 from minirembert.lab.claims.quantities import QUANTITIES
 
 
@@ -61,8 +71,18 @@ class Claim:
         if all(finding.outcome == EQUAL for finding in required):
             return Judgement(EQUAL, "", findings)
         if all(finding.holds for finding in required):
-            return Judgement(SHOWN, "", findings)
+            return Judgement(SHOWN, _how(required), findings)
+        if all(finding.outcome == EQUAL or finding.note == INSIDE for finding in required):
+            return Judgement(EQUAL, "", findings)
         return Judgement(NOT_SHOWN, _why_not(required), findings)
+
+
+def _how(required: list[Finding]) -> str:
+    """What is to be known of a claim that is shown: the only comparison's note, or how many effects are too small to count."""
+    if len(required) == 1:
+        return required[0].note
+    inside = sum(finding.note == INSIDE for finding in required)
+    return f"{INSIDE} in {inside} of {len(required)} comparisons" if inside else ""
 
 
 def _why_not(required: list[Finding]) -> str:
@@ -72,8 +92,8 @@ def _why_not(required: list[Finding]) -> str:
     if len(required) == 1:
         return required[0].note
     note = f"{sum(finding.holds for finding in required)} of {len(required)} comparisons hold"
-    opposite = [finding.what for finding in required if finding.note == OPPOSITE]
-    return f"{note}; {OPPOSITE} of {', '.join(opposite)}" if opposite else note
+    opposite = sum(finding.note == OPPOSITE for finding in required)
+    return f"{note}; {OPPOSITE} in {opposite}" if opposite else note
 
 
 def panel(quantity: str, *arms: str) -> tuple[Column, ...]:

@@ -4,6 +4,9 @@
 
 What comes of it is one of three outcomes. An interval wholly on the claimed side of the bound: "shown". Wholly inside the
 band around 0: "equal within the band". Anything else: "not shown", with a note where the opposite shows.
+
+An interval can be both, where a claimed side and a band are stated: certain, and too small to count. Then "shown" wins, with
+the note "inside the band". The other side has no such privilege: an opposite inside the band is "equal within the band".
 """
 
 import math
@@ -17,6 +20,7 @@ SHOWN = "shown"
 EQUAL = "equal within the band"
 NOT_SHOWN = "not shown"
 OPPOSITE = "the opposite shows"
+INSIDE = "inside the band"
 
 # arm -> seed -> quantity -> what was measured: a number, or one for each layer
 Runs = Mapping[str, Mapping[int, Mapping[str, Any]]]
@@ -67,10 +71,10 @@ class Comparison:
 
     def values(self, runs: Runs) -> dict[int, float]:
         """The number of each seed. Raises ValueError for a missing arm or quantity, unpaired seeds, and NaN."""
-        ours = _column(runs, self.arm, self.quantity)
+        ours = column_of(runs, self.arm, self.quantity)
         if self.minus is None:
             return ours
-        theirs = _column(runs, self.minus, self.quantity)
+        theirs = column_of(runs, self.minus, self.quantity)
         if unpaired := sorted(set(ours) ^ set(theirs)):
             lacking = self.arm if unpaired[0] in theirs else self.minus
             raise ValueError(f"runs are paired by seed, but the arm {lacking!r} has no seed {unpaired[0]}")
@@ -81,11 +85,14 @@ class Comparison:
         values = self.values(runs)
         interval = t_interval(values.values()) if len(values) > 1 else None
         outcome, note = NOT_SHOWN, ""
+        inside = (
+            interval is not None and self.band is not None and -self.band < interval.low and interval.high < self.band
+        )
         if interval is None or len(values) < self.seeds:
             note = f"too few seeds: {len(values)} of {self.seeds}"
         elif self.claimed != "equal" and self._on_the(self.claimed, interval):
-            outcome = SHOWN
-        elif self.band is not None and -self.band < interval.low and interval.high < self.band:
+            outcome, note = SHOWN, INSIDE if inside else ""
+        elif inside:
             outcome = EQUAL
         elif self.claimed == "equal":
             outside = self.band is not None and (interval.low > self.band or interval.high < -self.band)
@@ -115,7 +122,7 @@ class Everywhere:
         return f"{self.value:g} everywhere"
 
     def judge(self, runs: Runs) -> Finding:
-        columns = {arm: _column(runs, arm, self.quantity) for arm in runs}
+        columns = {arm: column_of(runs, arm, self.quantity) for arm in runs}
         wrong = [arm for arm, column in columns.items() if any(value != self.value for value in column.values())]
         note = f"{len(columns) - len(wrong)} of {len(columns)}" + (f"; not in {', '.join(wrong)}" if wrong else "")
         holds = bool(columns) and not wrong
@@ -127,7 +134,8 @@ def is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _column(runs: Runs, arm: str, quantity: str) -> dict[int, float]:
+def column_of(runs: Runs, arm: str, quantity: str) -> dict[int, float]:
+    """Seed -> `quantity`. Raises ValueError for a missing arm or quantity, and for what is no finite number."""
     if arm not in runs:
         raise ValueError(f"there are no runs of the arm {arm!r}")
     column = {}

@@ -2,11 +2,9 @@
 
 from minirembert.lab.claims.arms import TWINS
 from minirembert.lab.claims.claim import Claim, Column, panel
-from minirembert.lab.claims.comparison import Comparison, Everywhere
-from minirembert.lab.claims.margins import LOSS_BAND, TRANSFER_BAND, loss, transfer
-
-KL_BAND = 0.05  # nats
-SMALL_COST = 0.1  # nats: what a narrow input embedding may cost, and what the cliff must
+from minirembert.lab.claims.comparison import Comparison
+from minirembert.lab.claims.counts import EveryCount
+from minirembert.lab.claims.margins import KL_BAND, LOSS_BAND, SMALL_COST, TRANSFER_BAND, loss, transfer
 
 _HEAD_ARMS = [f"{head} {width}" for head in ("linear", "gelu_ln") for width in ("H", "4H", "16H")]
 _NARROW = ("H/16-H", "H/4-H", "H-H")
@@ -18,7 +16,7 @@ CLAIMS = (
         paper="Tables 1 to 6, 12 and 13 print a count for each model, in millions, without a convention for what is counted.",
         question="Does every printed figure follow from the sizes printed beside it?",
         rule="Shown if our own count, under the convention of its table, meets every printed figure, or its row says why not.",
-        comparisons=(Everywhere("figures neither met nor explained", "unexplained", 0),),
+        comparisons=(EveryCount("figures neither met nor explained", "unexplained", 0),),
         panels=(),
     ),
     Claim(

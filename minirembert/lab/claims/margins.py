@@ -7,6 +7,9 @@ from minirembert.lab.claims.comparison import Comparison
 LOSS_BAND = 0.05  # nats for each masked word
 TRANSFER_BAND = 0.03  # of a score between 0 and 1
 RETRIEVAL_BAND = 0.03  # of a share of sentences
+KL_BAND = 0.05  # nats
+SMALL_COST = 0.1  # nats: what a narrow input embedding may cost, and what the cliff must
+WANTED = 0.85  # of a task, in the language that it is learned in: neither hopeless nor done
 SEEDS = 3
 SEEDS_FOR_TRANSFER = 8  # what happens between languages differs more from seed to seed
 

@@ -107,14 +107,21 @@ def _cka_difference(record: Record) -> float:
     return float(cka["output"] - cka["input"])
 
 
+ONE_TASK = "score of one task"
 QUANTITIES = {
     "loss": Quantity("held-out loss (nats per masked word)", _measured("loss")),
     "accuracy": Quantity("masked words guessed right", _measured("accuracy")),
     "transfer": Quantity("transfer (mean task score, other languages)", transfer, "other languages"),
     "in_language": Quantity("mean task score, language learned in", in_language, "learned language"),
     "gain_of_dropping": Quantity("gain in transfer from dropping the last block", gain_of_dropping),
-    **{f"{task}, learned": Quantity(f"{task}, language learned in", of_task(task, False), task) for task in TASKS},
-    **{f"{task}, other": Quantity(f"{task}, other languages", of_task(task, True), task) for task in TASKS},
+    **{
+        f"{task}, learned": Quantity(f"{ONE_TASK}, language learned in", of_task(task, False), f"{task}, learned")
+        for task in TASKS
+    },
+    **{
+        f"{task}, other": Quantity(f"{ONE_TASK}, other languages", of_task(task, True), f"{task}, other")
+        for task in TASKS
+    },
     "retrieval": Quantity("sentences that find their translation", _retrieval, by_layer=True),
     "last_minus_middle": Quantity("retrieval, last block minus middle", last_minus_middle),
     "part_of_last": Quantity("retrieval, last block / (last + middle)", part_of_last),

@@ -20,7 +20,7 @@ from minirembert.lab.claims.arms import job, label
 from minirembert.lab.claims.claim import Claim, Judgement
 from minirembert.lab.claims.comparison import Finding, Runs, is_number
 from minirembert.lab.claims.counts import counted
-from minirembert.lab.claims.profiles import Profile
+from minirembert.lab.claims.profiles import PROFILES, Profile
 from minirembert.lab.claims.quantities import QUANTITIES, Record
 from minirembert.lab.jobs import Job, settings_of
 from minirembert.lab.runs import records
@@ -118,23 +118,29 @@ def load(folder: Path, claim: Claim) -> ClaimResult:
     """The result of a claim from `folder`, judged again.
 
     Raises FileNotFoundError where there is none; ValueError, naming the file, for one that is damaged, was made under
-    another rule, or says something else than its own numbers do.
+    another rule or profile than it lies under, or says something else than its own numbers do.
     """
     path = folder / f"claim_{claim.name}.json"
     if not path.exists():
-        raise FileNotFoundError(f"{no_file(path)}: run it with `minirembert lab run {claim.name}`")
+        raise FileNotFoundError(
+            f"{no_file(path)}: run it with `minirembert lab run {claim.name} --profile {folder.name}`"
+        )
     content = read_json(path)
     try:
-        return _judged_again(claim, content)
+        return _judged_again(claim, content, folder.name)
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path} is no result of the lab: {type(error).__name__} {error}") from error
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 
 
-def _judged_again(claim: Claim, content: dict[str, Any]) -> ClaimResult:
+def _judged_again(claim: Claim, content: dict[str, Any], profile: str) -> ClaimResult:
     if content["format"] != FORMAT or content["claim"] != claim.name:
         raise ValueError(f"this is no result of claim {claim.name} in the format {FORMAT}")
+    if content["profile"] != profile or profile not in PROFILES:
+        raise ValueError(f"the profile here is {content['profile']!r}, but the folder is that of {profile!r}")
+    if not is_number(content["seconds"]) or content["seconds"] < 0:
+        raise ValueError(f"seconds must be a finite number of at least 0, got {content['seconds']!r}")
     if content["comparisons"] != [asdict(comparison) for comparison in claim.comparisons]:
         raise ValueError(f"made under another rule than claim {claim.name} has now; run the claim again")
     runs = {arm: {int(seed): run for seed, run in of.items()} for arm, of in content["runs"].items()}
@@ -145,7 +151,13 @@ def _judged_again(claim: Claim, content: dict[str, Any]) -> ClaimResult:
         raise ValueError(f"the verdict here is {str(stored)!r}, but by the rule the numbers say {str(judgement)!r}")
     made = {name: content["provenance"][name] for name in ("date", "commit", "python", "machine", "versions", "runs")}
     arms = {arm: ArmMade(str(content["arms"][arm]["label"]), content["arms"][arm]["settings"]) for arm in runs}
-    return ClaimResult(claim, str(content["profile"]), arms, runs, judgement, float(content["seconds"]), made)
+    for arm, made_of in arms.items():
+        wanted = label(arm, PROFILES[profile]) if claim.columns else arm
+        if made_of.label != wanted:
+            raise ValueError(
+                f"the arm {arm!r} is labelled {made_of.label!r}, but in profile {profile} it is {wanted!r}"
+            )
+    return ClaimResult(claim, profile, arms, runs, judgement, float(content["seconds"]), made)
 
 
 def _check_columns(claim: Claim, runs: Runs) -> None:

@@ -3,12 +3,11 @@
 from minirembert.lab.claims.arms import COMPARED
 from minirembert.lab.claims.claim import Claim, Column, panel
 from minirembert.lab.claims.comparison import Comparison
-from minirembert.lab.claims.margins import SEEDS, SEEDS_FOR_TRANSFER
+from minirembert.lab.claims.margins import SEEDS, SEEDS_FOR_TRANSFER, WANTED
 from minirembert.lab.claims.profiles import JUDGED
 
 ALONE = f"{COMPARED}, one language"
 BESIDE = ("majority", "words", "untrained", ALONE, COMPARED, "own language")
-WANTED = 0.85  # in the language that a task is learned in: neither hopeless nor done
 
 
 def _learned(minus: str) -> Comparison:

@@ -12,10 +12,12 @@ from minirembert.lab.claims.quantities import QUANTITIES
 from minirembert.lab.claims.results import ClaimResult
 from minirembert.lab.conventions import PHASES
 from minirembert.lab.paper import ROWS
-from minirembert.lab.report.panels import draw_differences, draw_dots, draw_layers
+from minirembert.lab.report.panels import FONT, draw_differences, draw_dots, draw_layers
 from minirembert.lab.report.paper_figures import paper_figure
 
-WIDTH, DIFFERENCES_WIDTH = 2.5, 4.2  # inches, of a panel
+WIDTH, COLUMN_WIDTH, DIFFERENCES_WIDTH = 2.5, 0.7, 5.0  # inches, of a panel, and of a column where there are many
+ROW, AXIS, TITLE = 0.75, 0.55, 1.2  # inches, high: a comparison, the axis below some of them, the figure's title
+SHAPE = 9 / 16  # of a slide; a figure with many comparisons is higher
 
 
 def write_figures(result: ClaimResult, folder: Path) -> list[Path]:
@@ -42,10 +44,11 @@ def claim_figure(result: ClaimResult) -> Any:
 
 def _experiment_figure(result: ClaimResult) -> Any:
     panels = result.claim.panels
-    groups = _by_quantity(result)
-    rows = [len(pairs) + 1.0 for pairs in groups]
-    widths = [max(WIDTH, 0.62 * len(panel)) for panel in panels] + [DIFFERENCES_WIDTH]
-    figure, grid = new_figure(sum(widths) + 0.5, max(3.6, 0.95 * sum(rows) + 1), len(groups), len(widths))
+    groups = _by_label(result)
+    rows = [len(pairs) for pairs in groups]
+    widths = [max(WIDTH, COLUMN_WIDTH * len(panel)) for panel in panels] + [DIFFERENCES_WIDTH]
+    width, height = sum(widths) + 0.5, ROW * sum(rows) + AXIS * len(rows) + TITLE
+    figure, grid = new_figure(width, max(height, SHAPE * width), len(groups), len(widths))
     grid = np.array(grid).reshape(len(groups), len(widths))
     places = grid[0, 0].get_gridspec()
     places.set_width_ratios(widths)
@@ -69,15 +72,16 @@ def _experiment_figure(result: ClaimResult) -> Any:
             draw_dots(axes, panel, result.runs, result.labels)
     for axes, pairs in zip(grid[:, -1], groups, strict=True):
         draw_differences(axes, pairs)
+    axes.set_xlabel(f"{axes.get_xlabel()}\n(dots: seeds; bar: 95% interval of the mean)", fontsize=FONT)
     return figure
 
 
-def _by_quantity(result: ClaimResult) -> list[list[tuple[Comparison, Finding]]]:
-    """The comparisons, those of one quantity together: they share an axis."""
+def _by_label(result: ClaimResult) -> list[list[tuple[Comparison, Finding]]]:
+    """The comparisons, those with one label together: they share an axis."""
     groups: dict[str, list[tuple[Comparison, Finding]]] = {}
     for comparison, finding in zip(result.claim.comparisons, result.judgement.findings, strict=True):
         assert isinstance(comparison, Comparison)
-        groups.setdefault(comparison.quantity, []).append((comparison, finding))
+        groups.setdefault(QUANTITIES[comparison.quantity].label, []).append((comparison, finding))
     return list(groups.values())
 
 
@@ -94,15 +98,16 @@ def _counts_figure() -> Any:
                     100 * (ours / printed - 1), place, marker, markersize=6, color="0.2",
                     markerfacecolor="0.6" if met else "white",
                 )  # fmt: skip
-    axes.set_yticks(range(len(ROWS)), [row.name for row in ROWS], fontsize="small")
+    axes.set_yticks(range(len(ROWS)), [row.name for row in ROWS], fontsize=FONT)
     axes.invert_yaxis()
     axes.axvline(0, color="black", linewidth=0.8, zorder=0)
     axes.set_xlabel("our count beside the printed one (%); within 1% it is mostly the cutting to millions")
     handles = [
         axes.plot([], [], marker, color="0.2", markerfacecolor=fill, label=label)[0]
         for marker, fill, label in (
-            ("o", "0.6", "pre-training, met"), ("s", "0.6", "fine-tuning, met"), ("o", "white", "not met, explained"),
+            ("o", "0.6", "pre-training, met"), ("s", "0.6", "fine-tuning, met"),
+            ("o", "white", "pre-training, not met"), ("s", "white", "fine-tuning, not met"),
         )
     ]  # fmt: skip
-    axes.legend(handles=handles, frameon=False, fontsize="small", loc="lower right")
+    axes.legend(handles=handles, frameon=False, fontsize=FONT, loc="lower right")
     return figure

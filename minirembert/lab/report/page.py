@@ -141,7 +141,8 @@ PAGE = """<!doctype html>
 <p>Claims of "Rethinking Embedding Coupling in Pre-trained Language Models" (Chung et al., ICLR 2021) and some beside it, tried
 on small models. Profile: {profile}. Each dot is a seed. Runs of one seed share corpus, batches and first weights, so they are
 compared in pairs: a difference is <b>shown</b> if the 95% t-interval of its mean lies wholly on the claimed side, and
-<b>equal within the band</b> if it lies wholly inside the stated band. Otherwise it is <b>not shown</b>, which is not the same
+<b>equal within the band</b> if it lies wholly inside the stated band. One that does both is shown, with the note "inside the
+band": certain, but too small to count. Otherwise it is <b>not shown</b>, which is not the same
 as refuted. What is shown of a model this small need not hold for a large one.</p>
 {body}
 </body></html>
