@@ -42,8 +42,8 @@ from benchmarks.gpu_timing import (
     reason_not_to_capture,
     sets_needed,
 )
-from minirembert.provenance import provenance
 from kernels._launch import INTERPRETED
+from minirembert.provenance import provenance
 
 NOTHING = "There is no GPU here on which kernels are compiled, so nothing was measured and nothing was written."
 RESULTS = Path(__file__).parent / "results"
