@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,6 +35,8 @@ class Sum:
             log.write(f"{self.first}\n")
         if self.first == 13:
             raise ValueError("13 is no number for a job")
+        if self.first == 17:
+            time.sleep(1)
         if self.first == 99:
             os._exit(1)
         context.report(3)
@@ -106,6 +109,14 @@ def test_an_error_is_the_caller_s_and_what_was_done_stays(place, processes):
     assert Cache(place.cache).load(place.job(13, seed=1)) is None
     records([place.job(5)], place.cache, processes)
     assert place.ran().count(5) == 1
+
+
+def test_an_error_does_not_take_the_running_jobs_along(place):
+    """The one that runs beside it is finished and kept; the one that waits is not begun."""
+    with pytest.raises(ValueError, match="13 is no number for a job"):
+        records([place.job(17), place.job(13, seed=1), place.job(7, seed=2)], place.cache, 2)
+    assert sorted(place.ran()) == [13, 17]
+    assert records([place.job(17)], place.cache, 2)[0]["measured"] == {"sum": 20} and len(place.ran()) == 2
 
 
 def test_a_process_that_dies_is_said(place):

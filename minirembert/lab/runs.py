@@ -150,7 +150,8 @@ class _Worker(NamedTuple):
 
 
 def _compute_at_once(cache: Cache, jobs: list[Job], number: int, report: Callable[[int], None]) -> None:
-    """Hands the jobs to `number` processes, the next job to whoever is free. The first error ends them all."""
+    """Hands the jobs to `number` processes, the next job to whoever is free. After an error no job is begun; those that run
+    are finished and kept, and then it is raised."""
     context = multiprocessing.get_context("spawn")  # a fork would copy threads' locks, and a GPU's state
     waiting = iter(jobs)
     workers: list[_Worker] = []
@@ -163,6 +164,7 @@ def _compute_at_once(cache: Cache, jobs: list[Job], number: int, report: Callabl
             workers.append(_Worker(process, ours))
             ours.send(next(waiting))
         busy = {worker.connection for worker in workers}
+        failed: Exception | None = None
         while busy:
             for connection in wait(list(busy)):
                 assert isinstance(connection, Connection)
@@ -173,16 +175,19 @@ def _compute_at_once(cache: Cache, jobs: list[Job], number: int, report: Callabl
                         "a process of the lab died, perhaps for lack of memory: try fewer processes"
                     ) from None
                 if isinstance(said, Exception):
-                    raise said
-                if said is not None:
-                    report(said)
-                    continue
-                job = next(waiting, None)
-                connection.send(job)
-                if job is None:
+                    failed = failed or said
                     busy.discard(connection)
+                elif said is not None:
+                    report(said)
+                else:
+                    job = None if failed else next(waiting, None)
+                    connection.send(job)
+                    if job is None:
+                        busy.discard(connection)
         for worker in workers:
             worker.process.join()
+        if failed:
+            raise failed
     finally:
         for worker in workers:
             worker.process.terminate()
