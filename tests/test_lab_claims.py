@@ -42,6 +42,7 @@ def test_the_interval_of_a_mean(values: list[float]) -> None:
     reach = t_quantile(0.975, len(values) - 1) * se
     assert found.n == len(values) and t_interval(values[::-1]) == found
     wanted = (statistics.fmean(values), statistics.stdev(values), se, found.mean - reach, found.mean + reach)
+    # two ways to the same sums: rounding, and what cancels when the values (at most 100) nearly agree
     np.testing.assert_allclose(found[1:], wanted, rtol=1e-9, atol=1e-12)
 
 

@@ -65,6 +65,7 @@ def test_what_the_head_computes(head, tied):
         x = x * p["cls.predictions.LayerNorm.weight"] + p["cls.predictions.LayerNorm.bias"]
     matrix = p[INPUT_EMBEDDING] if tied else p[OUTPUT_EMBEDDING]
     expected = x @ matrix.T + p["cls.predictions.decoder.bias"]
+    # a few dozen roundings: sums of at most 17 products, LayerNorm, erf
     np.testing.assert_allclose(output.logits, expected, rtol=0, atol=64 * np.finfo(float).eps * np.abs(expected).max())
 
 

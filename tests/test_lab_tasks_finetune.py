@@ -71,7 +71,10 @@ def test_it_learns_what_it_sees(task):
 
 @pytest.mark.parametrize("task", TASKS)
 def test_outputs_do_not_depend_on_the_padding(task):
-    """Logits of all examples at once are those of each by itself."""
+    """Logits of all examples at once are those of each by itself, but for float32's sums in another order.
+
+    A model that saw the padding would differ in the first digit.
+    """
     some = examples(task)
     tuned = fine_tune(model(), TASKS[task], some, steps=0)
     together = outputs(tuned, some)
