@@ -41,16 +41,14 @@ class Training:
 
     steps: int = option("of pre-training", 2000)
     batch_size: int = option("sentences in a batch", 64)
-    learning_rate: float = option("at its peak", 2e-3)
+    learning_rate: float = option("at its peak", 3e-3)
     warmup: int = option("steps until the peak", 100)
-    documents_every: int = option(
-        "every so many steps, half as many texts of three sentences (see `Corpus.documents`)", 3
-    )
+    twice_every: int = option("every so many steps, sentences that are told twice (see `Corpus.told_twice`)", 2)
     backend: str = option("numpy, or triton (on a GPU)", "numpy")
     dtype: str = option("of weights and activations", "float32")
 
     def __post_init__(self) -> None:
-        require_integers(self, 1, "steps", "batch_size", "documents_every")
+        require_integers(self, 1, "steps", "batch_size", "twice_every")
         require_integers(self, 0, "warmup")
         require_positive(self, "learning_rate")
 
@@ -61,10 +59,10 @@ class Finetuning:
 
     tasks: tuple[str, ...] = option("names of tasks", tuple(TASKS))
     dropped: tuple[int, ...] = option("how many of the last blocks are left out: every number is one fine-tuning", (0,))
-    steps: int = option("of each fine-tuning", 300)
+    steps: int = option("of fine-tuning on an easy task; a hard one takes `Task.times` as many", 500)
     batch_size: int = option("examples in a batch", 32)
-    learning_rate: float = option("at its peak", 1e-3)
-    examples: int = option("to learn from, in the first language", 3000)
+    learning_rate: float = option("at its peak", 1.5e-3)
+    examples: int = option("to learn from, in the first language", 8000)
     scored: int = option("examples to be scored on, in each language", 500)
 
     def __post_init__(self) -> None:
@@ -79,6 +77,10 @@ class Finetuning:
                 raise ValueError(f"there is no task {unknown[0]!r}; the tasks are {', '.join(TASKS)}")
         if any(not isinstance(dropped, int) or dropped < 0 for dropped in self.dropped):
             raise ValueError(f"dropped must hold numbers of blocks, 0 or more, got {self.dropped!r}")
+
+    def steps_of(self, task: str) -> int:
+        """How many steps a task is learned in."""
+        return self.steps * TASKS[task].times
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,7 @@ class Experiment:
     @property
     def steps(self) -> int:
         tasks = self.finetuning
-        return self.training.steps if tasks is None else len(tasks.tasks) * len(tasks.dropped) * tasks.steps
+        return self.training.steps if tasks is None else len(tasks.dropped) * sum(map(tasks.steps_of, tasks.tasks))
 
     @property
     def needs(self) -> Mapping[str, Job]:
@@ -222,7 +224,7 @@ class Baseline(Experiment):
                 batch_size=settings.batch_size,
                 learning_rate=settings.learning_rate,
             )
-            context.report(settings.steps)
+            context.report(settings.steps_of(name))
         return Result({"tasks": {str(self.variant.num_hidden_layers): scores}})
 
 
@@ -247,9 +249,9 @@ def cached_corpus(world: World, seed: int) -> Corpus:
 
 def pretrain(model: LabModel, corpus: Corpus, training: Training, report: Callable[[int], None]) -> dict[str, Any]:
     """Trains `model` in place; what is seen on the way: the loss on validation sentences, the two sides' gradients."""
-    sentences, documents = (
+    once, twice = (
         MaskedLMData(lines, corpus.pieces, POSITIONS, lines_per_sequence=1)
-        for lines in (corpus.train_lines, corpus.documents)
+        for lines in (corpus.train_lines, corpus.told_twice)
     )
     optimizer = model.backend.adamw(model.parameters)
     points = {training.steps * (n + 1) // CURVE_POINTS for n in range(CURVE_POINTS)}
@@ -257,9 +259,8 @@ def pretrain(model: LabModel, corpus: Corpus, training: Training, report: Callab
     sides: dict[str, list[float]] = {"step": [], "input": [], "output": []}
     validation = [corpus.encode(corpus.validation[:200], name) for name in corpus.world.language_names]
     for step in range(training.steps):
-        of_documents = (step + 1) % training.documents_every == 0
-        data, size = (documents, (training.batch_size + 1) // 2) if of_documents else (sentences, training.batch_size)
-        batch = data.batch(size, model.seed, step)._asdict()
+        data = once if (step + 1) % training.twice_every else twice
+        batch = data.batch(training.batch_size, model.seed, step)._asdict()
         if step < EARLY_STEPS and step % EARLY_EVERY == 0:
             reading, scoring = side_gradients(model, batch)
             for name, value in (("step", step), ("input", reading), ("output", scoring)):
@@ -304,7 +305,7 @@ def tasks(
             )
             found = {language: score(tuned, task, examples)["score"] for language, examples in to_score.items()}
             scores.setdefault(str(layers - dropped), {})[name] = found
-            report(finetuning.steps)
+            report(finetuning.steps_of(task.name))
     return scores
 
 

@@ -17,6 +17,7 @@ Two models of one seed have the same first weights wherever a name and its shape
 each array is drawn from its own stream. That is what makes them a pair.
 """
 
+import math
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 from zlib import crc32
@@ -33,6 +34,10 @@ from minirembert.ops.array import Array
 
 INPUT_EMBEDDING = "rembert.embeddings.word_embeddings.weight"
 OUTPUT_EMBEDDING = "cls.predictions.decoder.weight"
+
+# Fresh weights have a standard deviation of SPREAD / sqrt(H): RemBERT's 0.02 at its H of 1152. What a layer adds up over H inputs
+# is then as large as there; with 0.02 itself, a model with H = 48 would begin with signals a fifth as large, and learn slowly.
+SPREAD = 0.02 * math.sqrt(1152)
 
 Model = TypeVar("Model", bound=RemBertPreTrainedModel)
 
@@ -125,6 +130,7 @@ class LabModel(RemBertForMaskedLM):
 def _config(sizes: Sizes) -> RemBertConfig:
     config = sizes.to_config()
     config.hidden_dropout_prob = config.attention_probs_dropout_prob = 0.0
+    config.initializer_range = SPREAD / math.sqrt(sizes.hidden_size)
     config.pad_token_id, config.bos_token_id, config.eos_token_id = 0, 1, 2
     return config
 

@@ -12,8 +12,8 @@ from minirembert.lab.rank_of_head import HeadExperiment
 from minirembert.lab.variant import Variant
 from minirembert.lab.world import World
 
-# What claims are judged on. Not paraphrase: models as small as a lesson's learn it, if at all, from how plausible the second
-# sentence is by itself (`tasks/paraphrase.py`), and a task at chance only adds noise to a mean.
+# What claims are judged on. Not paraphrase: nothing helps with it but comparing word by word, and models as small as a lesson's
+# learn that too slowly for hundreds of runs.
 JUDGED = ("inference", "tags", "questions")
 
 

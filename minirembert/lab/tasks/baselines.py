@@ -36,7 +36,7 @@ def baseline(
     lab_model: LabModel,
     task: Task,
     *,
-    examples: int = 3000,
+    examples: int = 8000,
     scored: int = 500,
     seed: int = 0,
     **finetuning: Any,

@@ -1,6 +1,6 @@
 """Learning a task from a lab model, and scoring what came of it.
 
-model = fine_tune(lab_model, TASKS["tags"], TASKS["tags"].examples(corpus, "a", "train", 3000))
+model = fine_tune(lab_model, TASKS["tags"], TASKS["tags"].examples(corpus, "a", "train", 8000))
 score(model, TASKS["tags"], TASKS["tags"].examples(corpus, "b", "test", 500))     # {"score": 0.81}
 """
 
@@ -26,20 +26,21 @@ def fine_tune(
     task: Task,
     examples: Examples,
     *,
-    steps: int = 300,
+    steps: int = 500,
     batch_size: int = 32,
-    learning_rate: float = 1e-3,
+    learning_rate: float = 1.5e-3,
     seed: int = 0,
     kept_layers: int | None = None,
 ) -> Any:
     """A model of `task.model_class` that learned `examples`, on copies of the first `kept_layers` blocks (default: all).
 
-    Everything is trained, with AdamW: a tenth of the steps up to `learning_rate`, then down to 0. The new head and the order
-    of the examples depend on `seed` alone. It computes where `lab_model` does. Raises ValueError for what
-    `LabModel.task_model` refuses.
+    Everything is trained, with AdamW, for `steps` times `task.times` steps: a tenth of them up to `learning_rate`, then down
+    to 0. The new head and the order of the examples depend on `seed` alone. It computes where `lab_model` does. Raises
+    ValueError for what `LabModel.task_model` refuses.
     """
     model = lab_model.task_model(task.model_class, kept_layers, seed, num_labels=len(task.answers))
     optimizer = model.backend.adamw(model.parameters)
+    steps *= task.times
     for step, rows in enumerate(islice(_batches(examples.lengths, batch_size, seed), steps)):
         _, gradients = model.loss_and_gradients(**examples.batch(rows))
         clip_gradients(gradients, CLIP, model.backend.norm)

@@ -3,13 +3,12 @@
     the young doctor loves the happy teacher          the happy doctor loves the young teacher          different
     the girl reads a book and Omar writes a letter    Omar writes a letter and the girl reads a book    same
 
-The second sentence of a pair says the meaning of the first, or the same with two parts exchanged. In a lab language both have
+Of a meaning and the same with two parts exchanged, a pair says one of them twice, or both. In a lab language both have
 exactly the same words, so a bag of words is at chance. Two clauses around "and" or "but" stand in the other order in the second
 sentence; one clause has one order only, so that there the same is an exact copy.
 
-What is exchanged is often odd (the book writes the mother), and a language model can tell without comparing anything: the
-baseline that sees the second sentence alone says how much. Had odd sentences been first as often as second, that way would be
-closed, and the tiny models of the lab would learn nothing in a few hundred steps (tried).
+What is exchanged is often odd (the book writes the mother), so either of the two meanings is said first, and again: of the four
+pairs that two meanings make, two the same and two different, one is drawn, and neither sentence alone tells anything.
 """
 
 import random
@@ -82,10 +81,12 @@ def draw(split: Split, rng: random.Random) -> Pair | None:
         return None
     # A meaning has one pair, whenever it is drawn. Else, twice drawn, "different" would be another pair more often.
     own = random.Random(meaning.digest)
-    other, same = own.choice(options), own.random() < 0.5
-    if not all(split.allows(told) for it in (meaning, other) for told in (it, _turned(it))):
+    told = [meaning, own.choice(options)]
+    own.shuffle(told)
+    same = own.random() < 0.5
+    if not all(split.allows(it) for one in told for it in (one, _turned(one))):
         return None
-    return Pair(meaning, _turned(meaning if same else other), same)
+    return Pair(told[0], _turned(told[0 if same else 1]), same)
 
 
 def say(corpus: Corpus, language: str, item: Pair) -> Said:
@@ -93,4 +94,4 @@ def say(corpus: Corpus, language: str, item: Pair) -> Said:
     return Said(first, second, int(item.same))
 
 
-PARAPHRASE = Task("paraphrase", RemBertForSequenceClassification, ANSWERS, draw, say, accuracy)
+PARAPHRASE = Task("paraphrase", RemBertForSequenceClassification, ANSWERS, draw, say, accuracy, times=3)

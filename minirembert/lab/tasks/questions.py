@@ -102,4 +102,4 @@ def score(outputs: Sequence[Array], examples: Examples) -> dict[str, float]:
     return exact_and_f1(spans(outputs, examples), true)
 
 
-QUESTIONS = Task("questions", RemBertForQuestionAnswering, ("start", "end"), draw, say, score)
+QUESTIONS = Task("questions", RemBertForQuestionAnswering, ("start", "end"), draw, say, score, times=3)

@@ -68,7 +68,8 @@ class Task:
 
     `draw` makes an item of a split, or None where the dice made none of use; `say` says it in a language; `score` compares
     the model's outputs (see `finetune.outputs`) with the labels, higher is better, "score" in [0, 1]. `most` is how many
-    examples there are to learn from, however many are asked for: with more of them an easy task says nothing of a model.
+    examples there are to learn from, however many are asked for: with more of them an easy task says nothing of a model. `times` is how many times the steps of an easy task it takes to be
+    learned.
     """
 
     name: str
@@ -78,6 +79,7 @@ class Task:
     say: Callable[[Corpus, str, Item], Said]
     score: Callable[[Sequence[Array], Examples], dict[str, float]]
     most: int | None = None
+    times: int = 1
 
     def examples(self, corpus: Corpus, language: str, split: str, count: int, seed: int = 0) -> Examples:
         """`count` different examples: of "train" made of what `language` read, of "test" of what was kept back from all.

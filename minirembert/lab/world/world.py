@@ -1,7 +1,6 @@
 """A world is its knobs; with a seed it becomes a corpus."""
 
 import math
-import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
@@ -128,21 +127,17 @@ class Corpus:
         return tuple(Language(name, self.encode(meanings, name)) for name, meanings in self.train.items() if meanings)
 
     @cached_property
-    def documents(self) -> tuple[Language, ...]:
-        """Texts of three sentences, with [SEP] between: two that the language has one after the other, and one of these told
-        again, its clauses exchanged where the connective lets them. Reading them teaches that words may be found elsewhere
-        in a text, which pairs and questions need and single sentences do not show."""
-        rng = random.Random(f"documents|{self.seed}")
+    def told_twice(self) -> tuple[Language, ...]:
+        """Every sentence with itself, [SEP] between, its clauses exchanged the second time where the connective lets them.
+        Reading them teaches that words may be found elsewhere in a text, which pairs and questions need and single sentences
+        do not show."""
+        separator = self.pieces.sep_token_id
         told = []
-        for name, meanings in self.train.items():
-            lines = []
-            for number, meaning in enumerate(meanings):
-                parts = [meaning, meanings[(number + 1) % len(meanings)]]
-                parts.append(exchanged(parts[int(rng.random() * 2)]))
-                first, *others = self.encode(parts, name)
-                lines.append([*first, *(id for line in others for id in (self.pieces.sep_token_id, *line))])
-            told.append(Language(name, lines))
-        return tuple(language for language in told if language.lines)
+        for language in self.train_lines:
+            again = self.encode([exchanged(meaning) for meaning in self.train[language.name]], language.name)
+            lines = [[*one, separator, *other] for one, other in zip(language.lines, again, strict=True)]
+            told.append(Language(language.name, lines))
+        return tuple(told)
 
     @cached_property
     def read(self) -> frozenset[Meaning]:
