@@ -8,13 +8,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from minirembert.lab.experiment import Baseline, Experiment, Finetuning, Training, Twins
+from minirembert.lab.experiment import Baseline, Experiment, Finetuning, Training, Twins, pretrain
 from minirembert.lab.jobs import Context, Result, settings_of
-from minirembert.lab.model import INPUT_EMBEDDING, OUTPUT_EMBEDDING
+from minirembert.lab.model import INPUT_EMBEDDING, OUTPUT_EMBEDDING, LabModel
 from minirembert.lab.runs import records
 from minirembert.lab.tasks import TASKS
 from minirembert.lab.variant import Variant
-from minirembert.lab.world import World
+from minirembert.lab.world import World, build_corpus
 
 TINY = Experiment(
     Variant(input_embedding_size=6, output_embedding_size=20, hidden_size=12, num_hidden_layers=2, num_attention_heads=2),
@@ -53,6 +53,21 @@ def test_a_run_is_a_function_of_its_settings():
     before, other = TINY.run(Context()), replace(TINY, seed=1).run(Context())
     assert dict(before) == {key: value for key, value in one.items() if key != "tasks"}
     assert other["loss"] != before["loss"] and before.arrays.keys() > {INPUT_EMBEDDING, OUTPUT_EMBEDDING}
+
+
+def test_which_steps_read_what_is_told_twice(monkeypatch):
+    """Each line of their batches has a second [SEP]."""
+    ends = []
+
+    def loss_and_gradients(self, input_ids, **inputs):
+        ends.append({*(input_ids == 2).sum(axis=1)})
+        return 0.0, {name: np.ones_like(array) for name, array in self.parameters.items()}
+
+    monkeypatch.setattr(LabModel, "loss_and_gradients", loss_and_gradients)
+    corpus = build_corpus(TINY.world, 0)
+    model = LabModel(TINY.variant.sizes(len(corpus.pieces)))
+    pretrain(model, corpus, Training(steps=6, batch_size=4, twice_every=3), lambda steps: None)
+    assert ends[-6:] == [{1}, {1}, {2}, {1}, {1}, {2}]
 
 
 def test_it_learns():
@@ -120,7 +135,7 @@ def test_a_run_on_triton_is_the_run_on_numpy(tied):
     [
         ({"steps": 0}, "steps must be an integer of at least 1, got 0"),
         ({"batch_size": 0}, "batch_size must be an integer of at least 1, got 0"),
-        ({"documents_every": 0}, "documents_every must be an integer of at least 1, got 0"),
+        ({"twice_every": 0}, "twice_every must be an integer of at least 1, got 0"),
         ({"warmup": -5}, "warmup must be an integer of at least 0, got -5"),
         ({"learning_rate": 0.0}, "learning_rate must be a number above 0 and finite, got 0.0"),
         ({"learning_rate": float("nan")}, "learning_rate must be a number above 0 and finite, got nan"),

@@ -118,6 +118,17 @@ def test_models_of_one_seed_are_a_pair():
     assert len(set(firsts)) == len(firsts) > 10
 
 
+@pytest.mark.parametrize("hidden_size", [12, 48])
+def test_fresh_weights_grow_as_models_get_narrow(hidden_size):
+    """Their variance times H is that of RemBERT, whose standard deviation is 0.02 at H = 1152; of a fresh head too."""
+    model = LabModel(sizes(vocab_size=400, hidden_size=hidden_size))
+    tagger = model.task_model(RemBertForTokenClassification, num_labels=50)
+    for array in (model.parameters[INPUT_EMBEDDING], tagger.parameters["classifier.weight"]):
+        drawn = array[array.any(axis=1)]  # the row of [PAD] is 0
+        # the mean of n squares of normal numbers has a relative deviation of sqrt(2 / n)
+        assert (drawn**2).mean() * hidden_size == pytest.approx(0.02**2 * 1152, rel=5 * (2 / drawn.size) ** 0.5)
+
+
 def test_fine_tuning_starts_from_a_copy():
     model = scrambled(LabModel(sizes(tied=True)))
     before = {name: array.copy() for name, array in model.parameters.items()}

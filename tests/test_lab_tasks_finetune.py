@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from minirembert.lab.model import LabModel
+import minirembert.lab.tasks.finetune as finetune
 from minirembert.lab.tasks import TASKS, fine_tune, score
 from minirembert.lab.tasks.baselines import BASELINES, baseline, majority, shuffled, without_first, words
 from minirembert.lab.tasks.finetune import _batches, outputs
@@ -25,11 +26,7 @@ def corpus() -> Corpus:
 
 
 def model() -> LabModel:
-    """With larger first weights than the configuration's, which suit wide models: so narrow a one learns faster from these."""
-    made = LabModel(TINY.sizes(len(corpus().pieces)), seed=0)
-    for array in made.parameters.values():
-        array *= 5 if array.ndim > 1 else 1
-    return made
+    return LabModel(TINY.sizes(len(corpus().pieces)), seed=0)
 
 
 @cache
@@ -67,6 +64,16 @@ def test_it_learns_what_it_sees(task):
     )
     assert after.loss(**few.batch(np.arange(8))) < before.loss(**few.batch(np.arange(8))) / 2
     assert score(after, TASKS[task], few)["score"] > score(before, TASKS[task], few)["score"]
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_hard_task_takes_more_steps(task, monkeypatch):
+    """The learning rate of each step tells how many there are: it ends one step above 0."""
+    rates = []
+    monkeypatch.setattr(finetune, "learning_rate_at", lambda *asked: rates.append(asked) or 0.0)
+    fine_tune(model(), TASKS[task], examples(task), steps=4, batch_size=4, learning_rate=0.5)
+    total = 4 * TASKS[task].times
+    assert rates == [(step, 0.5, total // 10, total) for step in range(total)]
 
 
 @pytest.mark.parametrize("task", TASKS)

@@ -41,8 +41,8 @@ class Training:
 
     steps: int = option("of pre-training", 2000)
     batch_size: int = option("sentences in a batch", 64)
-    learning_rate: float = option("at its peak", 3e-3)
-    warmup: int = option("steps until the peak", 100)
+    learning_rate: float = option("at its peak", 2e-3)
+    warmup: int = option("steps until the peak; with 100 a model of seven blocks learns little", 400)
     twice_every: int = option("every so many steps, sentences that are told twice (see `Corpus.told_twice`)", 2)
     backend: str = option("numpy, or triton (on a GPU)", "numpy")
     dtype: str = option("of weights and activations", "float32")
