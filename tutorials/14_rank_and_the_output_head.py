@@ -152,11 +152,16 @@ print(by_scale)
 assert by_scale[1.0] == O > by_scale[0.1] > by_scale[0.01] == 15
 
 # %%
-# How large are they? Fresh weights have a deviation of 0.02, and the state comes out of a LayerNorm, so its numbers are
-# of size 1. A sum of H terms then has 0.02 times the root of H: 0.68 in RemBERT, 0.14 at the lab's H = 48. The small
-# model starts with a head that is nearly straight and must learn to use the bend. Here is the same head at four sizes.
+# How large are they? RemBERT's fresh weights have a deviation of 0.02, and the state comes out of a LayerNorm, so its numbers
+# are of size 1. A sum of H terms then has 0.02 times the root of H: 0.68. With the same 0.02 a model of H = 48 would have
+# 0.14, a head that is nearly straight and must first learn to use the bend. So the lab's models draw their weights larger, by
+# the root of 1152 / H: before GELU they all begin with 0.68. Here is the same head at four sizes.
 
 assert [round(0.02 * math.sqrt(width), 2) for width in (1152, 48)] == [0.68, 0.14]
+fresh = LabModel(Sizes(V, 16, 48, 2, num_attention_heads=2, output_embedding_size=192, max_position_embeddings=32))
+size = np.std(rng.standard_normal((1000, 48)) @ fresh.parameters[f"{DENSE}.weight"].T)
+print(f"before GELU in a fresh model with H = 48: {size:.2f}")
+assert 0.66 < size < 0.70
 
 figure, axes = plt.subplots(figsize=(6.4, 3.6), layout="constrained")
 for scale, style in ((2.0, "k-"), (0.68, "k--"), (0.14, "k-."), (0.01, "k:")):
@@ -220,12 +225,12 @@ axes.legend(frameon=False)
 plt.show()
 
 # %%
-# Each dot is a seed. They lie within 0.06 nats of each other, so three often look like one.
+# Each dot is a seed. They lie within 0.08 nats of each other, so three often look like one.
 #
 # * The linear head stops at O = H = 8. From there to 64 its loss moves by less than 0.03 nats, and its rank is 9. No head
 #   at all does as well.
 # * The bent head goes on. Its rank is O (at 64 it is 63: softmax does not see a constant in each row, so 64 words have 63
-#   directions), and its loss falls at every step, to less than a tenth of the linear head's.
+#   directions), and its loss falls at every step, to less than an eighth of the linear head's.
 # * At O = H and below, the bent head is *worse*, by 0.06 nats or more. LayerNorm takes a direction away, and a bend is no
 #   help where there is nothing to gain.
 #
@@ -238,11 +243,11 @@ beyond = np.stack([kl["linear", width] for width in WIDTHS[1:]])
 assert np.abs(beyond - [run["kl"] for run in without]).max() < 0.03
 assert (np.ptp(beyond, axis=0) < 0.03).all()
 bent = np.stack([kl["gelu_ln", width] for width in WIDTHS])
-assert (np.diff(bent, axis=0) < 0).all() and (bent[-1] < 0.1 * beyond[-1]).all()
+assert (np.diff(bent, axis=0) < 0).all() and (bent[-1] < beyond[-1] / 8).all()
 assert all((kl["gelu_ln", width] - kl["linear", width] > 0.06).all() for width in WIDTHS[:2])
 spread = max(float(np.ptp(values)) for values in kl.values())
 print(f"largest spread over the seeds: {spread:.3f} nats")
-assert spread < 0.06
+assert spread < 0.08
 
 # %%
 # The same at full size

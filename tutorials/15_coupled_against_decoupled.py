@@ -77,16 +77,16 @@ print({name: round(float(value), 2) for name, value in norm.items()}, "on words 
 print(f"cosine of the sum with reading {cosine(both, reading):.2f}, with scoring {cosine(both, scoring):.2f}")
 
 # %%
-# On the first batch, scoring pulls harder than reading, 1.09 against 0.75. That is not yet the whole of it. Reading
+# On the first batch, scoring pulls harder than reading, 1.11 against 0.75. That is not yet the whole of it. Reading
 # touches the rows of those words that stand in the batch, 113 of 335; scoring touches all. And of reading's gradient (its
-# square) 89% is in one single row, that of [MASK], which stands at most of the places where something is to be learned.
-# On the rows of words the two are 0.25 and 1.09, a factor of four.
+# square) 70% is in one single row, that of [MASK], which stands at most of the places where something is to be learned.
+# On the rows of words the two are 0.39 and 1.11, a factor of nearly three.
 
-assert [round(float(value), 2) for value in norm.values()] == [0.75, 1.09]
+assert [round(float(value), 2) for value in norm.values()] == [0.75, 1.11]
 assert (np.abs(reading).sum(axis=1) > 0).sum() == 113 and (np.abs(scoring).sum(axis=1) > 0).all()
-assert round(100 * share_of_mask) == 89
-assert [round(float(value), 2) for value in norm_of_words.values()] == [0.25, 1.09]
-assert round(norm_of_words["scoring"] / norm_of_words["reading"]) == 4
+assert round(100 * share_of_mask) == 70
+assert [round(float(value), 2) for value in norm_of_words.values()] == [0.39, 1.11]
+assert 2.7 < norm_of_words["scoring"] / norm_of_words["reading"] < 3
 assert cosine(both[words], scoring[words]) > 0.9 > 0.4 > cosine(both[words], reading[words])
 
 # %%
@@ -96,18 +96,18 @@ assert cosine(both[words], scoring[words]) > 0.9 > 0.4 > cosine(both[words], rea
 # A pair
 # ------
 # Now train both. Models of one seed start alike wherever a name and a shape agree, so the tied matrix starts as the
-# untied model's *input* embedding, bit by bit. Remember that. The models are small, two blocks and H = 48, and 400 steps
+# untied model's *input* embedding, bit by bit. Remember that. The models are small, two blocks and H = 48, and 600 steps
 # are few.
 
 variants = {"tied": Variant(tied=True, num_hidden_layers=2), "untied": Variant(num_hidden_layers=2)}
 models = {name: LabModel(variant.sizes(V), seed=SEED) for name, variant in variants.items()}
-first = {name: model.parameters for name, model in models.items()}
+first = {name: {key: p.copy() for key, p in model.parameters.items()} for name, model in models.items()}
 for name, array in first["tied"].items():
     assert np.array_equal(array, first["untied"][name]), name
 assert set(first["untied"]) - set(first["tied"]) == {OUTPUT_EMBEDDING}
 assert models["untied"].num_parameters() - models["tied"].num_parameters() == V * 48
 
-training = Training(steps=400, batch_size=48, warmup=50)
+training = Training(steps=600, batch_size=48, learning_rate=3e-3, warmup=50)
 seen = {name: pretrain(model, corpus, training, lambda steps: None) for name, model in models.items()}
 loss = {name: held_out(model, corpus)["loss"] for name, model in models.items()}
 print("held-out loss:", {name: round(value, 2) for name, value in loss.items()}, f"  guessing: {np.log(V):.2f}")
@@ -127,13 +127,13 @@ for axes in (left, right):
 plt.show()
 
 # %%
-# Both have learned something, and the difference between them after 400 steps is one number from one seed. It has no
+# Both have learned something, and the difference between them after 600 steps is one number from one seed. It has no
 # verdict in it; the end of the chapter has eight. But something else is so plain that one pair shows it.
 #
 # Whom does it follow?
 # --------------------
 # CKA says how alike two sets of vectors are, 1 for the same up to a turn and a scale (``geometry.py``). Compare the tied
-# matrix with both matrices of its untied twin. It started as a copy of the input side. After 400 steps it is nearly the
+# matrix with both matrices of its untied twin. It started as a copy of the input side. After 600 steps it is more like the
 # *output* side.
 
 assert all(value < np.log(V) - 0.8 for value in loss.values())
@@ -147,7 +147,7 @@ likeness["chance"] = linear_cka(tied, rng.permutation(twin["output"]))
 between = linear_cka(twin["input"], twin["output"])
 print("tied against untied:", {side: round(value, 2) for side, value in likeness.items()})
 print(f"the untied model's two sides: {between:.2f}")
-assert likeness["output"] > 0.85 and likeness["input"] < 0.4 and likeness["chance"] < 0.1
+assert likeness["output"] > likeness["input"] + 0.15 and likeness["chance"] < 0.1
 assert between < 0.4
 
 # %%
@@ -155,31 +155,49 @@ assert between < 0.4
 # also reads with. The untied model's two matrices have little in common: to read a word and to score it ask for different
 # things of its row.
 #
+# That the tied matrix is like the input side at all needs no learning: both began with the same rows. So compare each matrix
+# with what it was before training. The one that only reads is still much as it began. Those that score have gone further.
+
+kept = {
+    side: linear_cka(matrix, first["untied"][name][words])
+    for side, (matrix, name) in {
+        "tied": (tied, INPUT_EMBEDDING),
+        "input": (twin["input"], INPUT_EMBEDDING),
+        "output": (twin["output"], OUTPUT_EMBEDDING),
+    }.items()
+}
+print("like its own beginning:", {side: round(value, 2) for side, value in kept.items()})
+assert kept["input"] > max(kept["tied"], kept["output"]) + 0.15
+
+# %%
 # What do the rows know?
 # ----------------------
-# A row finds its translation if, after the mean difference of the languages is added, the nearest of the 146 rows of the
-# other language is the right one. Nobody has told the model of any pair. By chance one in 146 is right.
+# The paper's Table 8 asks rows about words: does the product of two rows agree with what people say of how similar the two
+# words are? We have no people, but the generator knows the class of each noun (animal, dish, tool, and so on). So take all
+# pairs of nouns of a language, and correlate the product of the two rows with being of one class. Nobody has told the model
+# of any class. Rows before training have a correlation of about 0.
 
 readings = {language: read(models["untied"], corpus, corpus.test, language) for language in corpus.world.language_names}
 known = {name: embeddings(model, corpus, readings) for name, model in models.items()}
-found = {(name, side): known[name][side]["translation"] for name in models for side in ("input", "output")}
+found = {(name, side): known[name][side]["dot"] for name in models for side in ("input", "output")}
+before = embeddings(LabModel(variants["untied"].sizes(V), seed=SEED), corpus, readings)
+found |= {("fresh", side): before[side]["dot"] for side in ("input", "output")}
 for key, value in found.items():
-    print(f"{' '.join(key):16} {value:.2f}")
+    print(f"{' '.join(key):16} {value:+.3f}")
 
 # %%
-# The untied model's *output* rows find several times as many as its input rows, and the tied matrix, which has to serve
-# both sides, does as well as they do. So early in training a tied model reads with rows that know more. That is one thing
-# for coupling: when there is little to learn from, one teacher's work serves twice.
+# The untied model's *output* rows know more of it than its input rows, and the tied matrix, which has to serve both sides,
+# knows as much as they do. So early in training a tied model reads with rows that know more. That is one thing for coupling:
+# when there is little to learn from, one teacher's work serves twice.
 #
-# The paper's Table 8 has it the other way round. Its decoupled model has input rows that agree better with people's
-# judgements of similar words than its output rows do, 39.2 against 27.7 on MEN; footnote 7 adds that Press and Wolf found
-# the opposite, as we do here. It has read far more, and was asked something else: what people find similar. Which of the
-# two makes the difference, one cannot tell from here.
+# The paper's Table 8 has it the other way round. Its decoupled model has input rows that agree better with people than its
+# output rows do, 39.2 against 27.7 on MEN; footnote 7 adds that Press and Wolf found the opposite, as we do here. It has
+# read far more, and was asked something else: what people find similar. Which of the two makes the difference, one cannot
+# tell from here.
 
-assert (
-    found["untied", "output"] > 2 * found["untied", "input"] and found["tied", "input"] > 2 * found["untied", "input"]
-)
-assert found["tied", "input"] == found["tied", "output"] > 10 / 146
+assert found["untied", "output"] > 1.2 * found["untied", "input"] > 0.04
+assert found["tied", "input"] == found["tied", "output"] > 0.9 * found["untied", "output"]
+assert max(abs(found["fresh", side]) for side in ("input", "output")) < 0.02
 printed_men = {"input": 39.2, "output": 27.7}
 assert printed_men["input"] > printed_men["output"]
 
@@ -259,7 +277,7 @@ assert results["2c"].judgement.findings[0].interval.high < 0 < results["2c"].jud
 # Exercises
 # ---------
 # 1. Train on to 2,000 steps. Does the untied input embedding catch up with its output embedding? And what does CKA do?
-#    (Hint: ``Training(steps=2000)``; three minutes.)
+#    (Hint: ``Training(steps=2000)``; a minute or two.)
 # 2. Give the batch no [MASK]: replace it by the word itself and compute ``reading`` and ``scoring`` again. How does the
 #    ratio change, and why is such a model easy to train and worth nothing? (Hint: ``batch["input_ids"]``, ``labels``.)
 # 3. Tie a model with ``head="none"``. Now state and embedding must live in one space. Does it learn as fast? (Hint:

@@ -80,7 +80,7 @@ SEED = 0
 corpus = build_corpus(World(sentences=2500, held_out=200), SEED)
 sizes = Variant(input_embedding_size=12, output_embedding_size=192).sizes(len(corpus.pieces))
 fresh, model = LabModel(sizes, seed=SEED), LabModel(sizes, seed=SEED)
-pretrain(model, corpus, Training(steps=500, batch_size=48, warmup=50), lambda steps: None)
+pretrain(model, corpus, Training(steps=500, batch_size=48, learning_rate=3e-3, warmup=50), lambda steps: None)
 print(f"held-out loss {held_out(model, corpus)['loss']:.2f}, before training {held_out(fresh, corpus)['loss']:.2f}")
 assert held_out(model, corpus)["loss"] < held_out(fresh, corpus)["loss"] - 1.5
 
@@ -92,7 +92,7 @@ assert held_out(model, corpus)["loss"] < held_out(fresh, corpus)["loss"] - 1.5
 # taken from *other* sentences, and the nearest of 200 vectors should be the translation.
 #
 # Three things to hold the numbers against. Guessing finds 1 in 200. Knowing how long the sentence is finds 2.5%. And the
-# model before training, which knows the positions of words and whatever leaks from the shared words next to them, finds 3
+# model before training, which knows the positions of words and whatever leaks from the shared words next to them, finds 2
 # to 4%.
 
 LANGUAGES = corpus.world.language_names
@@ -140,31 +140,38 @@ plt.show()
 # %%
 # Read the table from the left to the right.
 #
-# * Within the language it was learned in, a linear classifier for the role of a word (subject, object, and so on) gets
-#   better with every layer, to the last. The last layer knows most about its own sentence.
-# * In the other language the same classifier gets better too, but stays behind.
-# * Retrieval rises a little and falls after the middle. Without the mean difference it ends no higher than where the
-#   length of a sentence would have brought it.
-# * The two languages' mean vectors move apart, in units of the spread within a language: in the end they are more than
-#   twice as far from each other as in the embedding. And all states turn into one direction. Their mean cosine is small
-#   at first and more than four times that at the end.
+# * Within the language it was learned in, a linear classifier for the role of a word (subject, object, and so on) gains
+#   most from the first block. The last adds nothing.
+# * In the other language the same classifier is always worse. It gets better up to the third block, and the last takes a
+#   good part of that away.
+# * Retrieval rises to the third block and falls with the last, to where the embedding had it.
+# * The two languages' mean vectors lie far apart in the embedding already, in units of the spread within a language. The
+#   blocks bring them nearer, until the last pushes them further apart than they were. And it turns the states into one
+#   direction: their mean cosine doubles.
 #
-# This is what one should expect of a layer that scores are made of. The right words are all of one language, so the last
-# layer has to say, before all else, *which* language. What it adds for that stands in the way of translation. And adding
-# the mean difference takes just this part out again. It is a model of 500 steps and one seed; whether O has to do with it
+# So the last block takes back much of what the three before it did. This is what one should expect of a layer that scores
+# are made of. The right words are all of one language, so it has to say, before all else, *which* language. What it adds for
+# that stands in the way of translation, and not all of it is in the mean difference: retrieval falls though this is added.
+#
+# It is a model of 500 steps and one seed. With seeds 1 and 2 the turn at the last block is there in both curves on the
+# right and in the role of a word in the other language. But retrieval is lower, with seed 2 hardly higher than before
+# training, and the first blocks do not always help the classifier in the other language. Whether O has to do with the turn
 # is another question, for eight seeds, at the end of the chapter.
 
 finds, tells = after["retrieval"], after["role"]
 assert abs(before["retrieval"]["by_length"] - 0.025) < 1e-9 and before["retrieval"]["pool"] == 200
-assert all(0.025 < value < 0.045 for value in before["retrieval"]["with_mean"])
-assert min(finds["with_mean"]) > 3 * max(before["retrieval"]["with_mean"])
-assert finds["with_mean"][4] < finds["with_mean"][2] and finds["without_mean"][4] < 0.05
-assert tells["in_language"] == sorted(tells["in_language"]) and tells["transfer"][4] > tells["transfer"][0]
+assert all(0.015 < value < 0.045 for value in before["retrieval"]["with_mean"])
+assert min(finds["with_mean"]) > 1.5 * max(before["retrieval"]["with_mean"])
+for values in finds["with_mean"], finds["without_mean"]:
+    assert values[3] > values[0] + 0.03 and values[4] < values[3] - 0.03
+assert abs(finds["with_mean"][4] - finds["with_mean"][0]) < 0.03
+assert np.diff(tells["in_language"])[0] > 0.05 > abs(np.diff(tells["in_language"])[1:]).max()
+assert tells["in_language"][4] < tells["in_language"][3] + 0.01
 assert all(there < here for here, there in zip(tells["in_language"], tells["transfer"], strict=True))
-assert (
-    after["apart"]["all"][4] > 2 * after["apart"]["all"][0]
-    and after["cosine"]["all"][4] > 4 * after["cosine"]["all"][0]
-)
+assert tells["transfer"][:4] == sorted(tells["transfer"][:4]) and tells["transfer"][4] < tells["transfer"][3] - 0.03
+apart, cosine = after["apart"]["all"], after["cosine"]["all"]
+assert max(apart[2:4]) < apart[0] - 0.15 and apart[4] > apart[0] + 0.2 and apart[0] > 1
+assert max(cosine[:4]) < 0.25 and cosine[4] > 1.7 * cosine[3]
 
 # %%
 # Cutting layers off
@@ -204,21 +211,22 @@ axes.legend(frameon=False, loc="lower right", fontsize="small")
 plt.show()
 
 # %%
-# In the language that was learned the blocks are worth something, though fresh ones do nearly as well. In the other
-# language the curve is almost flat, down to a model with *no* block, which sees a word and its place in the sentence and
-# nothing else. Is it the place, since both languages have one word order? A model that was not pre-trained knows the
-# places just as well, and it gets far less. So most of what transfers here seems to sit in the rows of the embedding. Do
-# the blocks add to it, or take from it? With one seed and 80 sentences a few points either way say nothing. Chapter 17
-# looks at that again.
+# In the language that was learned the blocks are worth something, but fresh ones do nearly as well. In the other language the
+# model that was not pre-trained is far behind. With this seed the last two blocks could go at no loss. And even a model with
+# *no* block, which sees a word and its place in the sentence and nothing else, does better than a fresh one. Is it the place,
+# since both languages have one word order? A model that was not pre-trained knows the places just as well. So a part of what
+# transfers here sits in the rows of the embedding. Do the blocks add the rest? With seed 2 they do too; with seed 1 the model
+# without blocks is the best of all. One seed and 80 sentences do not tell. Chapter 17 looks at that again.
 #
 # This is worth remembering when somebody reports that dropping layers does no harm. It may be that they had become too
 # special. It may also be that the task never asked them. The lab's claims about transfer therefore take the mean over
 # several tasks and eight seeds, and each task comes with baselines.
 
 own, other = (np.array([scores[kept][name] for kept in scores]) for name in LANGUAGES)
-assert own[0] > own[-1] + 0.05 and abs(own[0] - without_training[4][LANGUAGES[0]]) < 0.1
-assert np.ptp(other) < 0.15
-assert all(values[LANGUAGES[1]] < 0.8 * other.min() for values in without_training.values())
+own_fresh, other_fresh = ({kept: values[name] for kept, values in without_training.items()} for name in LANGUAGES)
+assert own[0] > own[-1] + 0.05 and own[0] - 0.15 < own_fresh[4] < own[0]
+assert other[0] > other_fresh[4] + 0.15 and np.ptp(other[:3]) < 0.06
+assert other_fresh[0] + 0.04 < other[-1] < other[0] - 0.04
 
 # %%
 # Eight seeds

@@ -43,7 +43,7 @@ LANGUAGES = corpus.world.language_names
 tags = TASKS["tags"]
 sizes = Variant(input_embedding_size=12, output_embedding_size=192, num_hidden_layers=2).sizes(len(corpus.pieces))
 fresh, model = LabModel(sizes, seed=SEED), LabModel(sizes, seed=SEED)
-pretrain(model, corpus, Training(steps=500, batch_size=48, warmup=50), lambda steps: None)
+pretrain(model, corpus, Training(steps=500, batch_size=48, learning_rate=3e-3, warmup=50), lambda steps: None)
 loss = {name: held_out(of, corpus)["loss"] for name, of in (("fresh", fresh), ("pre-trained", model))}
 print("held-out loss:", {name: round(value, 2) for name, value in loss.items()})
 assert loss["pre-trained"] < loss["fresh"] - 1
@@ -161,46 +161,49 @@ plt.show()
 # %%
 # * In the language it is learned in, this task needs no pre-training. Even a model that has read nothing tags well. Who
 #   had looked there only would have called pre-training useless.
-# * In the other language the fresh model is lost, and the pre-trained one does far better. That is the whole point of it.
+# * In the other language the fresh model is lost, and the pre-trained one does better. That is the whole point of it.
 # * The output side by itself is worth nothing, as it must: the score is that of the fresh model, to the bit.
-# * The word embedding alone brings most of the gain. Positions and projection bring some. The blocks alone bring next to
-#   nothing; without the rows they were trained with they cannot read.
+# * The word embedding alone brings most of the gain, here all of it, with blocks as fresh as the classifier. The blocks
+#   alone bring next to nothing, and positions and projection beside them do not change that. Without the rows they were
+#   trained with they cannot read.
 #
 # In a small model of few steps, then, what crosses from language to language is mostly in the rows of the input
 # embedding: words with the same use have come to lie near each other. A deeper model that has read more may carry it
-# elsewhere. It is one seed, one task and 80 sentences to learn from, but the differences are not small.
+# elsewhere. It is one seed, one task and 80 sentences to learn from. With seeds 1 and 2 pre-training gains less, but it is
+# the word embedding that brings the most of it, and the blocks nothing, there too.
 
 own, other = ({part: values[language] for part, values in found.items()} for language in (0, 1))
 assert found["output side"] == found["nothing"]
-assert min(own.values()) > 0.7 and abs(own["nothing"] - own["everything"]) < 0.1
+assert own["nothing"] > 0.7 and abs(own["nothing"] - own["everything"]) < 0.1
 assert other["everything"] > other["nothing"] + 0.15 and other["nothing"] < 0.5
 gain = {part: value - other["nothing"] for part, value in other.items()}
-assert gain["word embedding"] > 0.5 * gain["everything"] and gain["blocks"] < 0.25 * gain["everything"]
+assert gain["word embedding"] > 0.75 * gain["everything"]
+assert max(gain["blocks"], gain["all but the word embedding"]) < 0.25 * gain["everything"]
 
 # %%
 # What fine-tuning changes
 # ------------------------
-# The tagger has learned in one language. Whose rows have moved? Those of that language's words, by a good part of a row's
-# length, and the other language's by next to nothing: no gradient ever reaches a row that is not read, and what is left
+# The tagger has learned in one language. Whose rows have moved? Those of that language's words, by about a quarter of a
+# row's length, and the other language's by next to nothing: no gradient ever reaches a row that is not read, and what is left
 # is weight decay. The model shifts one half of its dictionary and leaves the other where it was. So the longer one tunes,
 # the less may transfer.
 #
 # And is the output side still good for anything? Put it back on the tuned encoder and ask for masked words: the loss has
-# risen. A head fits the encoder that it was trained with.
+# risen by more than a nat. A head fits the encoder that it was trained with.
 
 before, after = (of.parameters[INPUT_EMBEDDING].astype(np.float64) for of in (model, with_output))
 moved = np.linalg.norm(after - before, axis=1) / np.linalg.norm(before, axis=1).mean()
 own_words = {name: [id for word, id in corpus.pieces.ids.items() if word.startswith(f"{name}:")] for name in LANGUAGES}
 by_language = {name: float(np.median(moved[ids])) for name, ids in own_words.items()}
 print("rows moved, in row lengths:", {name: round(value, 4) for name, value in by_language.items()})
-assert by_language["a"] > 0.1 and by_language["b"] < 0.01
+assert 0.2 < by_language["a"] < 0.33 and by_language["b"] < 0.01
 
 back = LabModel(sizes, seed=SEED)
 for name, array in back.parameters.items():
     array[...] = with_output.parameters.get(name, model.parameters[name])
 loss_after = held_out(back, corpus)["loss"]
 print(f"masked words, held out: {loss['pre-trained']:.2f} before, {loss_after:.2f} with the tuned encoder")
-assert loss_after > loss["pre-trained"] + 0.2
+assert loss_after > loss["pre-trained"] + 1
 
 # %%
 # Eight seeds
