@@ -55,6 +55,11 @@ def test_a_run_is_a_function_of_its_settings():
     assert other["loss"] != before["loss"] and before.arrays.keys() > {INPUT_EMBEDDING, OUTPUT_EMBEDDING}
 
 
+def test_a_run_says_what_it_needs():
+    with pytest.raises(ValueError, match="this run needs the result of another, pretraining"):
+        replace(TINY, finetuning=TASK).run(Context())
+
+
 def test_which_steps_read_what_is_told_twice(monkeypatch):
     """Each line of their batches has a second [SEP]."""
     ends = []

@@ -8,7 +8,7 @@ import pytest
 from minirembert.lab.jobs import Context
 from minirembert.lab.rank_of_head import HeadExperiment
 
-SMALL = HeadExperiment(hidden_size=4, vocab_size=64, contexts=80, steps=150, learning_rate=0.05)
+SMALL = HeadExperiment(hidden_size=4, vocab_size=64, contexts=80, steps=300, learning_rate=0.05)
 
 
 def run(**changes):

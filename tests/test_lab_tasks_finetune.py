@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from minirembert.lab.model import LabModel
-import minirembert.lab.tasks.finetune as finetune
 from minirembert.lab.tasks import TASKS, fine_tune, score
 from minirembert.lab.tasks.baselines import BASELINES, baseline, majority, shuffled, without_first, words
 from minirembert.lab.tasks.finetune import _batches, outputs
@@ -70,10 +69,24 @@ def test_it_learns_what_it_sees(task):
 def test_a_hard_task_takes_more_steps(task, monkeypatch):
     """The learning rate of each step tells how many there are: it ends one step above 0."""
     rates = []
-    monkeypatch.setattr(finetune, "learning_rate_at", lambda *asked: rates.append(asked) or 0.0)
+    monkeypatch.setattr("minirembert.lab.tasks.finetune.learning_rate_at", lambda *asked: rates.append(asked) or 0.0)
     fine_tune(model(), TASKS[task], examples(task), steps=4, batch_size=4, learning_rate=0.5)
     total = 4 * TASKS[task].times
     assert rates == [(step, 0.5, total // 10, total) for step in range(total)]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"steps": -1}, "steps must be an integer of at least 0, got -1"),
+        ({"steps": 1.5}, "steps must be an integer of at least 0, got 1.5"),
+        ({"batch_size": 0}, "batch_size must be an integer of at least 1, got 0"),
+        ({"learning_rate": -1}, "learning_rate must be above 0 and finite, got -1"),
+    ],
+)
+def test_fine_tuning_that_cannot_be(wrong, message):
+    with pytest.raises(ValueError, match=message):
+        fine_tune(model(), TASKS["tags"], examples("tags"), **wrong)
 
 
 @pytest.mark.parametrize("task", TASKS)

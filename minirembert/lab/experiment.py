@@ -1,6 +1,6 @@
 """One run of the lab: pre-train a variant in a world, then measure everything about it that any claim asks for.
 
-    Experiment(Variant(tied=True), World(), Training(steps=2000), Finetuning(), seed=0).run(Context())
+    records([Experiment(Variant(tied=True), World(), Training(), Finetuning(), seed=0)], Path("lab-runs"))
 
 A run is a pure function of these settings: the corpus, the weights, the batches, the masks and the tasks' examples are drawn
 from `seed`, so runs of one seed that differ in one setting are a pair. What it returns is data for a JSON file; which claims
@@ -42,8 +42,8 @@ class Training:
     steps: int = option("of pre-training", 2000)
     batch_size: int = option("sentences in a batch", 64)
     learning_rate: float = option("at its peak", 2e-3)
-    warmup: int = option("steps until the peak; with 100 a model of seven blocks learns little", 400)
-    twice_every: int = option("every so many steps, sentences that are told twice (see `Corpus.told_twice`)", 2)
+    warmup: int = option("steps until the peak, half of all at most; 100 are too few for seven blocks", 400)
+    twice_every: int = option("every so many steps the batch is of `Corpus.told_twice`; never: more than `steps`", 2)
     backend: str = option("numpy, or triton (on a GPU)", "numpy")
     dtype: str = option("of weights and activations", "float32")
 
@@ -120,7 +120,7 @@ class Experiment:
         """What was measured: of the pre-trained model, and, with `finetuning`, of the tasks. `arrays` are the weights."""
         corpus = cached_corpus(self.world, self.seed)
         if self.finetuning is not None:
-            before = context.results["pretraining"]
+            before = context.result("pretraining")
             model = pretrained(self, corpus, before)
             return Result({**before, "tasks": tasks(model, corpus, self.finetuning, context.report)})
         sizes = self.variant.sizes(len(corpus.pieces))
@@ -165,7 +165,7 @@ class Twins:
 
         The rows are those of words: [MASK] and its like have gradients of their own kind.
         """
-        tied, untied = (context.results[name].arrays for name in ("tied", "untied"))
+        tied, untied = (context.result(name).arrays for name in ("tied", "untied"))
         matrix, reading, scoring = (
             array[len(SPECIALS) :]
             for array in (tied[INPUT_EMBEDDING], untied[INPUT_EMBEDDING], untied[OUTPUT_EMBEDDING])
@@ -209,7 +209,7 @@ class Baseline(Experiment):
         settings = self.finetuning
         assert settings is not None
         corpus = cached_corpus(self.world, self.seed)
-        model = pretrained(self, corpus, context.results["pretraining"])
+        model = pretrained(self, corpus, context.result("pretraining"))
         scores = {}
         for name in settings.tasks:
             scores[name] = baseline(

@@ -25,6 +25,12 @@ class Context:
     report: Callable[[int], None] = lambda steps: None
     results: Mapping[str, Result] = field(default_factory=dict)
 
+    def result(self, need: str) -> Result:
+        """Of one of the job's needs. Raises ValueError where it was not handed over."""
+        if need not in self.results:
+            raise ValueError(f"this run needs the result of another, {need}: `minirembert.lab.runs.records` makes both")
+        return self.results[need]
+
 
 class Job(Protocol):
     """A frozen dataclass whose fields decide all of what `run` gives back.

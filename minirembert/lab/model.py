@@ -35,8 +35,9 @@ from minirembert.ops.array import Array
 INPUT_EMBEDDING = "rembert.embeddings.word_embeddings.weight"
 OUTPUT_EMBEDDING = "cls.predictions.decoder.weight"
 
-# Fresh weights have a standard deviation of SPREAD / sqrt(H): RemBERT's 0.02 at its H of 1152. What a layer adds up over H inputs
-# is then as large as there; with 0.02 itself, a model with H = 48 would begin with signals a fifth as large, and learn slowly.
+# Fresh weights have a standard deviation of SPREAD / sqrt(H): RemBERT's 0.02 at its H of 1152. What a layer adds up over H
+# inputs is then as large as there; with 0.02 itself, a model with H = 48 would begin with signals a fifth as large, and learn
+# slowly.
 SPREAD = 0.02 * math.sqrt(1152)
 
 Model = TypeVar("Model", bound=RemBertPreTrainedModel)

@@ -34,7 +34,7 @@ from minirembert.files import atomic_file, no_file, read_json, write_text_atomic
 from minirembert.lab.jobs import Context, Job, Result, settings_of
 from minirembert.provenance import provenance
 
-FORMAT = 1  # of a record: another number makes all older ones unknown
+FORMAT = 2  # of a record: another number makes all older ones unknown
 RECORD_LIMIT = 16 * 2**20  # bytes
 PACKAGES = ("minirembert", "numpy")
 

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from minirembert.lab.sizes import Sizes
 from minirembert.settings import option
 
-POSITIONS = 40  # [CLS], two sentences of at most 16 words, a second and third [SEP], and some room
+POSITIONS = 40  # [CLS], two sentences of at most 18 words, a second and third [SEP], and some room
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from minirembert.lab.rank_of_head import HeadExperiment
 from minirembert.lab.variant import Variant
 from minirembert.lab.world import World
 
-# What claims are judged on. Not paraphrase: nothing helps with it but comparing word by word, and models as small as a lesson's
-# learn that too slowly for hundreds of runs.
+# What claims are judged on. Not paraphrase: with one word for each concept nothing helps but comparing word by word, and models
+# as small as a lesson's learn that too slowly for hundreds of runs.
 JUDGED = ("inference", "tags", "questions")
 
 

@@ -4,6 +4,7 @@ model = fine_tune(lab_model, TASKS["tags"], TASKS["tags"].examples(corpus, "a", 
 score(model, TASKS["tags"], TASKS["tags"].examples(corpus, "b", "test", 500))     # {"score": 0.81}
 """
 
+import math
 from collections.abc import Iterator
 from itertools import islice
 from typing import Any
@@ -36,8 +37,14 @@ def fine_tune(
 
     Everything is trained, with AdamW, for `steps` times `task.times` steps: a tenth of them up to `learning_rate`, then down
     to 0. The new head and the order of the examples depend on `seed` alone. It computes where `lab_model` does. Raises
-    ValueError for what `LabModel.task_model` refuses.
+    ValueError for negative steps, a batch size below 1, a learning rate that is not above 0, and for what
+    `LabModel.task_model` refuses.
     """
+    for what, value, least in (("steps", steps, 0), ("batch_size", batch_size, 1)):
+        if not isinstance(value, int) or value < least:
+            raise ValueError(f"{what} must be an integer of at least {least}, got {value!r}")
+    if not 0 < learning_rate < math.inf:
+        raise ValueError(f"learning_rate must be above 0 and finite, got {learning_rate!r}")
     model = lab_model.task_model(task.model_class, kept_layers, seed, num_labels=len(task.answers))
     optimizer = model.backend.adamw(model.parameters)
     steps *= task.times

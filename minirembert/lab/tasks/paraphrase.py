@@ -3,9 +3,9 @@
     the young doctor loves the happy teacher          the happy doctor loves the young teacher          different
     the girl reads a book and Omar writes a letter    Omar writes a letter and the girl reads a book    same
 
-Of a meaning and the same with two parts exchanged, a pair says one of them twice, or both. In a lab language both have
-exactly the same words, so a bag of words is at chance. Two clauses around "and" or "but" stand in the other order in the second
-sentence; one clause has one order only, so that there the same is an exact copy.
+Of a meaning and the same with two parts exchanged, a pair says one of them twice, or both. In a lab language of one word for
+each concept both sentences have exactly the same words, so a bag of words is at chance. Two clauses around "and" or "but" stand
+in the other order in the second sentence; one clause has one order only, so that there the same is an exact copy.
 
 What is exchanged is often odd (the book writes the mother), so either of the two meanings is said first, and again: of the four
 pairs that two meanings make, two the same and two different, one is drawn, and neither sentence alone tells anything.
@@ -19,6 +19,7 @@ from minirembert.corpus import CONCEPTS, ONE, Event, Meaning, NounPhrase
 from minirembert.lab.tasks.split import Split
 from minirembert.lab.tasks.task import Said, Task, accuracy
 from minirembert.lab.world import Corpus
+from minirembert.lab.world.world import exchanged
 from minirembert.model.tasks import RemBertForSequenceClassification
 
 ANSWERS = ("different", "same")
@@ -69,11 +70,6 @@ def _has_place_name(phrases: tuple[NounPhrase, NounPhrase]) -> bool:
     return any(CONCEPTS[phrase.noun].kind == "place_name" for phrase in phrases)
 
 
-def _turned(meaning: Meaning) -> Meaning:
-    """The clauses in the other order."""
-    return meaning if meaning.second is None else Meaning(meaning.second, meaning.connective, meaning.first)
-
-
 def draw(split: Split, rng: random.Random) -> Pair | None:
     meaning = rng.choice(split.meanings)
     options = exchanges(meaning) if meaning.connective != "because" else []
@@ -84,9 +80,9 @@ def draw(split: Split, rng: random.Random) -> Pair | None:
     told = [meaning, own.choice(options)]
     own.shuffle(told)
     same = own.random() < 0.5
-    if not all(split.allows(it) for one in told for it in (one, _turned(one))):
+    if not all(split.allows(it) for one in told for it in (one, exchanged(one))):
         return None
-    return Pair(told[0], _turned(told[0 if same else 1]), same)
+    return Pair(told[0], exchanged(told[0 if same else 1]), same)
 
 
 def say(corpus: Corpus, language: str, item: Pair) -> Said:

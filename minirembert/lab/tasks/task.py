@@ -68,8 +68,8 @@ class Task:
 
     `draw` makes an item of a split, or None where the dice made none of use; `say` says it in a language; `score` compares
     the model's outputs (see `finetune.outputs`) with the labels, higher is better, "score" in [0, 1]. `most` is how many
-    examples there are to learn from, however many are asked for: with more of them an easy task says nothing of a model. `times` is how many times the steps of an easy task it takes to be
-    learned.
+    examples there are to learn from, however many are asked for: with more of them an easy task says nothing of a model.
+    Fine-tuning takes `times` as many steps as it is asked for: a hard task is learned more slowly.
     """
 
     name: str
