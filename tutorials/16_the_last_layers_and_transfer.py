@@ -14,7 +14,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from minirembert.lab.claims import NOT_SHOWN, find
+from minirembert.lab.claims import NOT_SHOWN, SHOWN, find
 from minirembert.lab.claims.results import COMMITTED, ClaimResult, load
 from minirembert.lab.experiment import Training, held_out, pretrain
 from minirembert.lab.model import LabModel
@@ -262,38 +262,44 @@ for axes in grid:
 plt.show()
 
 # %%
-# None of the four is shown.
+# One of the four is shown.
 #
-# * *The last block (4).* Retrieval falls from the middle to the last block by 0.13 with O = 48 and by 0.08 with O = 192. With
-#   O = 12 it falls by 0.02, and that interval contains 0. So there is over-specialising, but not in all three; and the paper
-#   has the *largest* fall between these two where O is narrowest.
-# * *Dropping it (4b).* That costs 0.02 of transfer with O = 12, and the interval reaches past the 0.03 that the rule allows. It
-#   costs 0.02 with O = 192 too. Between the two there is no difference, within the band.
-# * *Last against middle (4c).* With O = 192 the last block keeps no more of the middle one than with O = 12: the mean is
-#   0.03 lower, the interval contains 0. With O = 48 it keeps less, which is the opposite of what the paper's figure shows.
-# * *Transfer (3b).* 0.00 at the first step, -0.02 at the second, where the paper has +3.6 and +1.6 points. Both intervals
-#   reach far out of the band of 0.03: this is no equality either. The difference has a standard deviation of 0.08 and 0.06
-#   from seed to seed, and eight seeds are too few for it.
+# * *The last block (4)*: shown. Retrieval falls from the middle to the last block by 0.15, 0.15 and 0.14 with O = 12, 48 and
+#   192, to half of what it was. It is the paper's figure in small, and the turn that one model showed above.
+# * *Dropping it (4b)*: one half of the claim. With O = 12 dropping the block costs nothing, 0.00, and the interval stays above
+#   the -0.03 that the rule allows. But it does not cost more with O = 192: the means differ by 0.02, as the claim has it, and
+#   the interval contains 0.
+# * *Last against middle (4c)*: not shown. The last block's part is 0.30, 0.32 and 0.34 for O = 12, 48 and 192. That is the
+#   paper's order, and well within the noise: the interval of the difference reaches from -0.05 to 0.13.
+# * *Transfer (3b)*: not shown. 0.04 at the first step, -0.03 at the second, where the paper has +3.6 and +1.6 points. Both
+#   intervals reach far out of the band of 0.03: this is no equality either. The difference has a standard deviation of 0.14
+#   and 0.08 from seed to seed, and eight seeds are too few for it.
 
-assert all(result.judgement.verdict == NOT_SHOWN for result in results.values())
-assert means("4") == [-0.02, -0.13, -0.08] and means("4b") == [-0.02, 0.0, -0.02]
-assert means("4c") == [-0.03, -0.06, 0.02] and means("3b") == [0.0, -0.02]
-fall = [finding.interval for finding in results["4"].judgement.findings]
-assert fall[0].low < 0 < fall[0].high and max(fall[1].high, fall[2].high) < 0
+assert {name: result.judgement.verdict for name, result in results.items()} == {
+    "4": SHOWN, "4b": NOT_SHOWN, "4c": NOT_SHOWN, "3b": NOT_SHOWN,
+}  # fmt: skip
+assert means("4") == [-0.15, -0.15, -0.14] and means("4b") == [0.0, 0.02, -0.01]
+assert means("4c") == [0.04, 0.03, 0.01] and means("3b") == [0.04, -0.03]
+for runs in results["4"].runs.values():
+    _, _, middle, _, last = np.mean([run["retrieval"] for run in runs.values()], axis=0)
+    assert 0.45 < last / middle < 0.55
 dropping = [finding.interval for finding in results["4b"].judgement.findings]
-assert dropping[0].low < -0.03 < dropping[0].high and -0.03 < dropping[1].low < dropping[1].high < 0.03
-part = [finding.interval for finding in results["4c"].judgement.findings]
-assert part[0].low < 0 < part[0].high and part[1].high < 0
+assert dropping[0].low > -0.03 and dropping[1].low < 0 < dropping[1].high
+part = results["4c"].judgement.findings[0].interval
+assert (round(part.low, 2), round(part.high, 2)) == (-0.05, 0.13)
+parts = [np.mean([run["part_of_last"] for run in results["4c"].runs[arm].values()]) for arm in results["4"].runs]
+assert np.round(parts, 2).tolist() == [0.30, 0.32, 0.34]
 steps = [finding.interval for finding in results["3b"].judgement.findings]
-assert all(step.low < -0.05 and step.high > 0.025 for step in steps)
+assert all(step.low < -0.05 and step.high > 0.03 for step in steps)
 spread = [np.std(list(finding.values.values()), ddof=1) for finding in results["3b"].judgement.findings]
-assert np.round(spread, 2).tolist() == [0.08, 0.06]
+assert np.round(spread, 2).tolist() == [0.14, 0.08]
 
 # %%
-# One thing stands in the way of reading more into this: the three models have not learned equally much (chapter 17 has their
-# losses). A last block that has learned less to fill masks may also have less to forget of the rest. That is a guess. To test
-# it one would compare models at equal loss. And the limits are those of chapter 15: four blocks where the paper has twelve,
-# few steps, and small first weights, so that all of this is said of small models early in their training.
+# Two things to keep in mind. The three models have not learned equally much (chapter 17 has their losses), and a last block
+# that has learned less to fill masks may also have less to forget of the rest; to test that one would compare models at equal
+# loss. And a verdict belongs to its settings. In the first set of these runs, with smaller first weights (chapter 15),
+# retrieval was higher everywhere, and with O = 12 it did not fall at the last block: claim 4 was not shown. That model had
+# hardly begun to fill masks. So a last block seems to specialise as it learns its job. That again is a guess.
 
 # %%
 # Exercises
