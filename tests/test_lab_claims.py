@@ -62,6 +62,7 @@ def test_the_interval_holds_the_mean_as_often_as_it_says() -> None:
         (lambda: t_quantile(0.9, 0), "degrees must be an integer of at least 1, got 0"),
         (lambda: t_quantile(0.9, 1.5), "degrees must be an integer of at least 1, got 1.5"),  # type: ignore[arg-type]
         (lambda: Comparison("x", "loss", "a", claimed="equal"), "'x' claims equality, so it needs a band"),
+        (lambda: Comparison("x", "loss", "a", claimed="lower"), "'x' claims above, below or equal, not 'lower'"),
         (lambda: panel("los", "a"), "no quantity is called 'los'"),
     ],
 )

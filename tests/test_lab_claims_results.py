@@ -60,6 +60,8 @@ def test_the_arms_of_a_lesson() -> None:
     twins, head = job(TWINS, lesson, 3), job("linear 4H", lesson, 2)
     assert isinstance(twins, Twins) and twins.tied == experiment("tied H", lesson, 3)
     assert isinstance(head, HeadExperiment) and (head.output_embedding_size, head.head, head.seed) == (64, "linear", 2)
+    with pytest.raises(ValueError, match="there is no arm 'H/2-H': those of models are in ARMS"):
+        job("H/2-H", lesson, 0)
     with pytest.raises(ValueError, match="profile lesson: H = 40 has no whole 1/16 and 1"):
         experiment("H/16-H", replace(lesson, variant=replace(lesson.variant, hidden_size=40)))
 

@@ -131,7 +131,7 @@ def test_a_damaged_record_is_named(place):
     (path,) = place.cache.glob("*.json")
     whole = path.read_text()
     path.write_text(whole[:-20])
-    with pytest.raises(ValueError, match=f"{path.name} is not valid JSON"):
+    with pytest.raises(ValueError, match=f"{path.name} is not valid JSON: .*: delete it, and it is computed again"):
         records([place.job(5)], place.cache, 1)
     other = json.loads(whole)
     other["settings"]["first"] = 6
@@ -144,6 +144,11 @@ def test_a_damaged_record_is_named(place):
         path.write_text(json.dumps(less))
         with pytest.raises(ValueError, match=f"{path.name} is not the record of this run: delete it"):
             records([place.job(5)], place.cache, 1)
+    changed = whole.replace('"sum": 8', '"sum": 9')
+    assert changed != whole
+    path.write_text(changed)
+    with pytest.raises(ValueError, match=f"{path.name} is not the record of this run: delete it"):
+        records([place.job(5)], place.cache, 1)
     path.unlink()
     assert records([place.job(5)], place.cache, 1)[0]["measured"] == {"sum": 8}
 

@@ -6,6 +6,7 @@ import pytest
 
 from minirembert.corpus import Event, Meaning, NounPhrase, sample_meanings, split_of
 from minirembert.corpus.concepts import CONCEPTS
+from minirembert.lab.variant import POSITIONS
 from minirembert.lab.world import Corpus, LabLanguage, Pieces, World, build_corpus
 from minirembert.lab.world.languages import NOT, ORDERS, PLURAL, UPOS
 from minirembert.lab.world.world import exchanged
@@ -83,6 +84,12 @@ def test_sentences_that_are_told_twice():
             assert one == alone and sorted(other) == sorted(one)
             exchanged_clauses += other != one
     assert exchanged_clauses > 5
+
+
+@pytest.mark.parametrize("world", [World(sentences=300), World(track="real", languages=6, sentences=300, breadth=0.0)])
+def test_what_is_told_twice_fits(world):
+    """Batches would cut what is longer, without a word: [CLS], both tellings, and [SEP] twice."""
+    assert all(len(line) + 2 <= POSITIONS for language in build_corpus(world, 1).told_twice for line in language.lines)
 
 
 def test_what_may_be_exchanged():
@@ -221,6 +228,8 @@ def test_pieces_are_what_the_batches_ask_for():
         ("breadth", float("inf"), "breadth must be at least 0 and finite, got inf"),
         ("held_out", True, "held_out must be an integer of at least 1, got True"),
         ("overlap", 1.5, "overlap must lie between 0 and 1, got 1.5"),
+        ("overlap", "x", "overlap must lie between 0 and 1, got 'x'"),
+        ("breadth", None, "breadth must be at least 0 and finite, got None"),
         ("overlap", float("nan"), "overlap must lie between 0 and 1, got nan"),
         ("breadth", -1.0, "breadth must be at least 0 and finite, got -1.0"),
         ("synonyms", 0, "synonyms must be an integer of at least 1, got 0"),

@@ -4,7 +4,7 @@
 
 A cache folder has two files for a job, named by a hash of its kind and all its settings:
 
-    pretraining-1f6c0a52d3b8e974.json     settings, what was measured, seconds, commit and versions
+    pretraining-1f6c0a52d3b8e974.json     settings, what was measured, seconds, commit and versions; a checksum of it all
     pretraining-1f6c0a52d3b8e974.npz      its arrays, if another job may want them
 
 Each appears whole, the .json last. A run that is stopped at any moment therefore goes on with the next job that is missing,
@@ -51,18 +51,18 @@ class Cache:
 
     def name(self, job: Job) -> str:
         """`kind` and 16 hexadecimal digits that stand for the settings."""
-        text = json.dumps([FORMAT, job.kind, settings_of(job)], sort_keys=True)
-        return f"{job.kind}-{hashlib.blake2b(text.encode(), digest_size=8).hexdigest()}"
+        return f"{job.kind}-{_digest(json.dumps([FORMAT, job.kind, settings_of(job)], sort_keys=True))}"
 
     def load(self, job: Job) -> Record | None:
         """The record of a job, or None where there is none. Raises ValueError, naming the file, for one that is damaged."""
         path = self.folder / f"{self.name(job)}.json"
         if not path.exists():
             return None
-        record = read_json(path, RECORD_LIMIT)
-        made = record.get("provenance")
-        whole = record.get("measured") and isinstance(made, dict) and {"commit", "versions", "seconds"} <= made.keys()
-        if record.get("settings") != settings_of(job) or not whole:
+        try:
+            record = read_json(path, RECORD_LIMIT)
+        except ValueError as error:
+            raise ValueError(f"{error}: delete it, and it is computed again") from error
+        if record.get("settings") != settings_of(job) or record.get("checksum") != _checksum(record):
             raise ValueError(f"{path} is not the record of this run: delete it, and it is computed again")
         return record
 
@@ -99,6 +99,7 @@ class Cache:
             "arrays": sorted(result.arrays),
             "provenance": provenance(*PACKAGES) | {"seconds": round(time.perf_counter() - began, 1)},
         }
+        record["checksum"] = _checksum(record)
         text = json.dumps(record, indent=1, allow_nan=False) + "\n"
         self.folder.mkdir(parents=True, exist_ok=True)
         if result.arrays:
@@ -106,6 +107,14 @@ class Cache:
                 np.savez(file, **result.arrays)  # type: ignore[arg-type]  # names may be those of its own arguments
         write_text_atomically(self.folder / f"{self.name(job)}.json", text)
         return record
+
+
+def _checksum(record: Record) -> str:
+    return _digest(json.dumps({name: value for name, value in record.items() if name != "checksum"}))
+
+
+def _digest(text: str) -> str:
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
 def records(jobs: Sequence[Job], folder: Path, processes: int | None = None, title: str = "lab") -> list[Record]:

@@ -73,7 +73,9 @@ HEADS = {f"{head} {name}": (head, factor) for head in ("linear", "gelu_ln") for 
 
 
 def job(arm: str, profile: Profile, seed: int) -> Job:
-    """The run of an arm with a seed."""
+    """The run of an arm with a seed. Raises ValueError for an arm that there is not."""
+    if arm not in {*ARMS, TWINS, *HEADS, *BASELINES}:
+        raise ValueError(f"there is no arm {arm!r}: those of models are in ARMS, to which others may be added")
     if arm == TWINS:
         return Twins(ARMS["tied H"].experiment(profile, seed), ARMS["H-H"].experiment(profile, seed))
     if arm in HEADS:

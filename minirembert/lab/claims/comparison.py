@@ -61,6 +61,8 @@ class Comparison:
     required: bool = True
 
     def __post_init__(self) -> None:
+        if self.claimed not in ("above", "below", "equal"):
+            raise ValueError(f"{self.what!r} claims above, below or equal, not {self.claimed!r}")
         if self.claimed == "equal" and self.band is None:
             raise ValueError(f"{self.what!r} claims equality, so it needs a band")
 

@@ -51,10 +51,10 @@ class World:
             raise ValueError(f"languages must lie between 1 and {most} on the {self.track} track, got {self.languages}")
         if not isinstance(self.parallel, bool):
             raise ValueError(f"parallel must be true or false, got {self.parallel!r}")
-        if not 0 <= self.overlap <= 1:
-            raise ValueError(f"overlap must lie between 0 and 1, got {self.overlap}")
-        if not 0 <= self.breadth < math.inf:
-            raise ValueError(f"breadth must be at least 0 and finite, got {self.breadth}")
+        if not _is_number(self.overlap) or not 0 <= self.overlap <= 1:
+            raise ValueError(f"overlap must lie between 0 and 1, got {self.overlap!r}")
+        if not _is_number(self.breadth) or not 0 <= self.breadth < math.inf:
+            raise ValueError(f"breadth must be at least 0 and finite, got {self.breadth!r}")
         if self.silent >= self.languages or (self.silent and self.track == "real"):
             raise ValueError(
                 f"silent must lie between 0 and languages - 1, and be 0 on the real track, got {self.silent}"
@@ -165,6 +165,10 @@ class Corpus:
                 if here != there and here in self.pieces.ids and there in self.pieces.ids:
                     pairs.append((self.pieces.ids[here], self.pieces.ids[there]))
         return sorted(set(pairs))
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def exchanged(meaning: Meaning) -> Meaning:
