@@ -254,7 +254,7 @@ results = {name: committed(name) for name in ("4", "4b", "4c", "3b")}
 
 figure, grid = plt.subplots(1, 5, figsize=(13, 3.4), layout="constrained")
 for axes, panel in zip(grid, results["4"].claim.panels, strict=False):  # the last two places are for other claims
-    draw_layers(axes, panel, results["4"].runs, results["4"].labels, top=0.75)
+    draw_layers(axes, panel, results["4"].runs, results["4"].labels, top=0.55)
 for axes, name in zip(grid[3:], ("4b", "3b"), strict=True):
     draw_dots(axes, results[name].claim.panels[0], results[name].runs, results[name].labels)
 for axes in grid:
