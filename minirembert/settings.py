@@ -53,6 +53,11 @@ def _metavar(name: str, scalar: Any) -> str:
     return "DIR" if name in ("out", "model", "tokenizer") else "FILE"
 
 
+def is_number(value: Any) -> bool:
+    """Whether it is a finite number, and no truth value."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
 def require_integers(settings: Any, least: int, *names: str) -> None:
     """Raises ValueError, naming the field, for one that is no integer of at least `least`."""
     for name in names:
@@ -65,5 +70,5 @@ def require_positive(settings: Any, *names: str) -> None:
     """Raises ValueError, naming the field, for one that is no number above 0, or none that is finite."""
     for name in names:
         value = getattr(settings, name)
-        if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value < math.inf:
+        if not is_number(value) or value <= 0:
             raise ValueError(f"{name} must be a number above 0 and finite, got {value!r}")

@@ -112,7 +112,7 @@ def test_smoothing_lifts_small_languages_and_keeps_their_order(alpha: float) -> 
     sizes = [1000, 100, 10]
     p = sampling_probabilities(sizes, alpha)
     np.testing.assert_allclose(p.sum(), 1, rtol=1e-12)  # rounding of a sum of three
-    np.testing.assert_allclose(p[0] / p[2], 100**alpha, rtol=1e-12)
+    np.testing.assert_allclose(p[0] / p[2], 100**alpha, rtol=1e-12)  # of two powers and three divisions
 
 
 def test_languages_are_drawn_with_the_smoothed_share() -> None:

@@ -9,12 +9,12 @@ An interval can be both, where a claimed side and a band are stated: certain, an
 the note "inside the band". The other side has no such privilege: an opposite inside the band is "equal within the band".
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 from minirembert.lab.statistics import Interval, t_interval
+from minirembert.settings import is_number
 
 SHOWN = "shown"
 EQUAL = "equal within the band"
@@ -129,11 +129,6 @@ class Everywhere:
         note = f"{len(columns) - len(wrong)} of {len(columns)}" + (f"; not in {', '.join(wrong)}" if wrong else "")
         holds = bool(columns) and not wrong
         return Finding(self.what, self.condition, self.required, {}, None, SHOWN if holds else NOT_SHOWN, note, holds)
-
-
-def is_number(value: Any) -> bool:
-    """Whether it is a finite number, and no truth value."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def column_of(runs: Runs, arm: str, quantity: str) -> dict[int, float]:

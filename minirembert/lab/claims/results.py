@@ -18,13 +18,14 @@ from typing import Any, NamedTuple
 from minirembert.files import no_file, read_json, write_text_atomically
 from minirembert.lab.claims.arms import job, label
 from minirembert.lab.claims.claim import Claim, Judgement
-from minirembert.lab.claims.comparison import Finding, Runs, is_number
+from minirembert.lab.claims.comparison import Finding, Runs
 from minirembert.lab.claims.counts import counted
 from minirembert.lab.claims.profiles import PROFILES, Profile
 from minirembert.lab.claims.quantities import QUANTITIES, Record
 from minirembert.lab.jobs import Job, settings_of
 from minirembert.lab.runs import records
 from minirembert.provenance import provenance
+from minirembert.settings import is_number
 
 FORMAT = 1
 COMMITTED = Path(__file__).parent.parent / "results"

@@ -4,7 +4,6 @@ model = fine_tune(lab_model, TASKS["tags"], TASKS["tags"].examples(corpus, "a", 
 score(model, TASKS["tags"], TASKS["tags"].examples(corpus, "b", "test", 500))     # {"score": 0.81}
 """
 
-import math
 from collections.abc import Iterator
 from itertools import islice
 from typing import Any
@@ -15,6 +14,7 @@ from jaxtyping import Integer
 from minirembert.lab.model import LabModel
 from minirembert.lab.tasks.task import Examples, Task
 from minirembert.ops.array import Array
+from minirembert.settings import is_number
 from minirembert.training.optimizer import clip_gradients, learning_rate_at
 
 SORTED_TOGETHER = 8  # batches
@@ -43,7 +43,7 @@ def fine_tune(
     for what, value, least in (("steps", steps, 0), ("batch_size", batch_size, 1)):
         if not isinstance(value, int) or value < least:
             raise ValueError(f"{what} must be an integer of at least {least}, got {value!r}")
-    if not 0 < learning_rate < math.inf:
+    if not is_number(learning_rate) or learning_rate <= 0:
         raise ValueError(f"learning_rate must be above 0 and finite, got {learning_rate!r}")
     model = lab_model.task_model(task.model_class, kept_layers, seed, num_labels=len(task.answers))
     optimizer = model.backend.adamw(model.parameters)

@@ -1,6 +1,5 @@
 """A world is its knobs; with a seed it becomes a corpus."""
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
@@ -9,7 +8,7 @@ from minirembert.corpus import LANGUAGES, Meaning, Sentence, iter_meanings, real
 from minirembert.corpus.concepts import CONCEPTS
 from minirembert.data.masked_lm import Language
 from minirembert.lab.world.languages import NOT, ORDERS, PLURAL, LabLanguage
-from minirembert.settings import option, require_integers
+from minirembert.settings import is_number, option, require_integers
 
 TRACKS = ("lab", "real")
 QUESTION_WORDS = ("[WHO]", "[WHAT]", "[WHERE]", "[WHEN]")  # of all languages; no sentence to learn from has them
@@ -51,9 +50,9 @@ class World:
             raise ValueError(f"languages must lie between 1 and {most} on the {self.track} track, got {self.languages}")
         if not isinstance(self.parallel, bool):
             raise ValueError(f"parallel must be true or false, got {self.parallel!r}")
-        if not _is_number(self.overlap) or not 0 <= self.overlap <= 1:
+        if not is_number(self.overlap) or not 0 <= self.overlap <= 1:
             raise ValueError(f"overlap must lie between 0 and 1, got {self.overlap!r}")
-        if not _is_number(self.breadth) or not 0 <= self.breadth < math.inf:
+        if not is_number(self.breadth) or self.breadth < 0:
             raise ValueError(f"breadth must be at least 0 and finite, got {self.breadth!r}")
         if self.silent >= self.languages or (self.silent and self.track == "real"):
             raise ValueError(
@@ -165,10 +164,6 @@ class Corpus:
                 if here != there and here in self.pieces.ids and there in self.pieces.ids:
                     pairs.append((self.pieces.ids[here], self.pieces.ids[there]))
         return sorted(set(pairs))
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def exchanged(meaning: Meaning) -> Meaning:
