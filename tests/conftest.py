@@ -49,6 +49,10 @@ LEGS = {
 NO_GPU = "on a GPU (pytest tests -m gpu): not run, there is none"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--all-mutants", action="store_true", help="plant every mistake, not one for each module")
+
+
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     """Which leg ran, and what it cannot see; and how many of the mutants were caught, if they ran."""
     reports = [*terminalreporter.getreports("passed"), *terminalreporter.getreports("failed")]
@@ -75,7 +79,7 @@ def about_mutants(found: list[tuple[str, str, str, str | None]], one_by_one: boo
     lines = ["mutants: " + ", ".join(f"{score(where)} in {where}" for where in places) + " caught"]
     for op in sorted({op for _, op, *_ in found}):
         here = [where for where in places if any(m[:2] == (where, op) for m in found)]
-        lines.append(f"  {op:24}" + ", ".join(f"{score(where, op)} in {where}" for where in here))
+        lines.append(f"  {op:24} " + ", ".join(f"{score(where, op)} in {where}" for where in here))
         for where, _, wrong, caught_by in sorted(m for m in found if m[1] == op and one_by_one):
             lines.append(f"    {where}, {wrong}  <-  {caught_by or 'NOTHING'}")
     return lines
