@@ -24,6 +24,8 @@ if "TRITON_INTERPRET" not in os.environ:
 import triton
 import triton.language as tl
 
+from minirembert.scalars import is_integer
+
 INTERPRETED: bool = triton.knobs.runtime.interpret
 INTERPRET = tl.constexpr(INTERPRETED)  # the same, for kernels to ask
 DEVICE = torch.device("cpu" if INTERPRETED else "cuda")
@@ -203,7 +205,7 @@ def require_saved(op: str, saved: Any, kind: type) -> None:
 
 def require_power_of_two(op: str, name: str, value: Any, least: int) -> None:
     """Raises ValueError for a side of a tile that is none."""
-    if not isinstance(value, int) or value < least or value & (value - 1):
+    if not is_integer(value) or value < least or value & (value - 1):
         raise ValueError(f"{op}: {name} must be a power of two from {least} up, got {value!r}")
 
 
@@ -214,6 +216,19 @@ def rows_of(x: torch.Tensor) -> torch.Tensor:
     """(..., C) as (rows, C) with the entries of a row side by side in memory; a view where it can be one."""
     rows = x.reshape(-1, x.shape[-1]) if x.ndim > 1 else x.reshape(1, -1)
     return rows if rows.stride(-1) == 1 or rows.shape[-1] == 1 else rows.contiguous()
+
+
+MOST_BLOCKS = 65535  # along any axis of a grid but the first
+
+
+def blocks_of(op: str, width: int, block: int) -> int:
+    """Into how many blocks of columns a row is cut. Raises ValueError for more than a grid can have."""
+    blocks = triton.cdiv(width, block)
+    if blocks > MOST_BLOCKS:
+        raise ValueError(
+            f"{op}: rows of {width} numbers in blocks of {block} are {blocks} blocks, but a grid has at most {MOST_BLOCKS}"
+        )
+    return blocks
 
 
 def accumulator(x: torch.Tensor) -> Any:

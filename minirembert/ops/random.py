@@ -7,11 +7,13 @@ numbers again instead of storing them, and a GPU program that owns element i nee
 """
 
 import math
+import numbers
 
 import numpy as np
 from jaxtyping import Float, Integer
 
-from minirembert.ops.array import Array, row_blocks
+from minirembert.ops.array import Array, Number, Whole, row_blocks
+from minirembert.scalars import as_integer
 
 ROUND_MULTIPLIERS = (np.uint64(0xD2511F53), np.uint64(0xCD9E8D57))
 KEY_INCREMENTS = (0x9E3779B9, 0xBB67AE85)  # the golden ratio and sqrt(3) - 1, as 32-bit fractions
@@ -57,7 +59,19 @@ def keep_mask(shape: tuple[int, ...], drop_prob: float, seed: int, start: int = 
     return kept.reshape(shape) * np.float32(1 / (1 - drop_prob))
 
 
-def check_drop_prob(drop_prob: float) -> None:
-    """Raises ValueError unless 0 <= drop_prob < 1."""
+def check_drop_prob(drop_prob: Number) -> float:
+    """The probability as Python's float: NumPy's would be compared in float64, and drop others. Raises TypeError for what is
+    no number, ValueError unless 0 <= drop_prob < 1."""
+    if not isinstance(drop_prob, numbers.Real) or isinstance(drop_prob, bool):
+        raise TypeError(f"a dropout probability must be a number, got {drop_prob!r}")
     if not 0 <= drop_prob < 1:
         raise ValueError(f"a dropout probability must lie in [0, 1), got {drop_prob}")
+    return float(drop_prob)
+
+
+def check_seed(seed: Whole) -> int:
+    """The seed as Python's int. Raises TypeError for what is no integer, ValueError for more than 64 bits."""
+    seed = as_integer("seed", seed)
+    if not -(2**63) <= seed < 2**64:
+        raise ValueError(f"seed is {seed}, but it must lie in [-2^63, 2^64)")
+    return seed
