@@ -26,7 +26,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from kernels import attention as attention_launchers
+from kernels.attention import launch as attention_launchers
 from kernels import functional as K
 from kernels._launch import DEVICE
 

@@ -41,8 +41,10 @@ from triton.compiler.errors import TritonError
 from triton.runtime.jit import JITFunction
 
 from kernels import _launch
+from kernels.attention import first
 from kernels.optimizer import AdamW
 from kernels.table import OPS
+from minirembert.ops import Op
 
 if _launch.INTERPRETED:
     raise ImportError(
@@ -84,7 +86,9 @@ def workloads() -> list[Workload]:
 
     def add(op: str, note: str, dtypes: Sequence[torch.dtype], *shapes: tuple[int, ...], **settings: Any) -> None:
         for dtype in dtypes:
-            found.append(Workload(f"{op}, {DTYPE_NAMES[dtype]}, {note}", partial(_run_op, op, dtype, shapes, settings)))
+            found.append(
+                Workload(f"{op}, {DTYPE_NAMES[dtype]}, {note}", partial(_run_op, OPS[op], dtype, shapes, settings))
+            )
 
     add("softmax", "rows of 512", both, (16, 18, 512, 512))
     add("softmax", "rows of 250300", half, (1024, 250300))
@@ -123,15 +127,18 @@ def workloads() -> list[Workload]:
         causal=True,
     )
     add("attention_probabilities", "16 x 512", half, *long[:2], **heads)
+    for dtype in both:
+        first_rung = Op(first.attention, first.attention_backward)
+        run = partial(_run_op, first_rung, dtype, long, heads)
+        found.append(Workload(f"attention's first rung, {DTYPE_NAMES[dtype]}, 16 x 512", run))
     return found
 
 
-def _run_op(op: str, dtype: torch.dtype, shapes: Sequence[tuple[int, ...]], settings: dict[str, Any]) -> None:
+def _run_op(op: Op, dtype: torch.dtype, shapes: Sequence[tuple[int, ...]], settings: dict[str, Any]) -> None:
     """Forward, then backward if it has one."""
-    y, saved = OPS[op].forward(*(torch.empty(shape, dtype=dtype) for shape in shapes), **settings)
-    backward = OPS[op].backward
-    if backward is not None:
-        backward(torch.empty_like(y), saved)
+    y, saved = op.forward(*(torch.empty(shape, dtype=dtype) for shape in shapes), **settings)
+    if op.backward is not None:
+        op.backward(torch.empty_like(y), saved)
 
 
 def _run_adamw(dtype: torch.dtype, shape: tuple[int, ...]) -> None:

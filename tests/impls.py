@@ -18,6 +18,7 @@ import torch
 from strategies import Case
 
 from kernels._launch import DEVICE, INTERPRETED
+from kernels.attention import first
 from kernels.table import OPS as KERNEL_OPS
 from minirembert.ops import OPS, Op, OpTable, activations, attention
 
@@ -154,3 +155,24 @@ TRITON = Impl(
 )
 
 IMPLS = [NUMPY, TRITON]
+
+
+# --- attention's first rung: whole tiles, and nothing special asked; see test_attention_ladder.py --------------------------
+
+
+def first_rung(rung: ModuleType) -> Impl:
+    """`kernels/attention/first.py`, or a module like it, behind the arguments that attention has."""
+
+    def attention(
+        q: Any, k: Any, v: Any, num_heads: int, bias: Any = None, key_lengths: Any = None, causal: bool = False,
+        drop_prob: float = 0.0, seed: int = 0, *, block: tuple[int, int] | None = None,
+    ) -> Any:  # fmt: skip
+        asked = {"bias": bias is not None, "lengths": key_lengths is not None, "causal": causal, "dropout": drop_prob}
+        assert not any(asked.values()), f"the first rung has none of {', '.join(a for a, yes in asked.items() if yes)}"
+        return rung.attention(q, k, v, num_heads, block=block)
+
+    ops = {"attention": Op(attention, rung.attention_backward)}
+    return replace(TRITON, name=f"{TRITON.name}, first rung", ops=ops)
+
+
+FIRST_RUNG = first_rung(first)

@@ -18,7 +18,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 KERNELS = sorted(
     name
-    for file in (ROOT / "kernels").glob("*.py")
+    for file in (ROOT / "kernels").rglob("*.py")
     for name in re.findall(r"^@triton\.jit\ndef (\w+_kernel)\(", file.read_text(), re.MULTILINE)
 )
 

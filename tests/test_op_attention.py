@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -304,6 +305,24 @@ def check_tiles_that_are_hidden_may_be_skipped(impl, case):
         assert_right(y, truth(hiding, dtype).y, dtype, "y", hiding)
         for name, gradient, answer in zip("qkv", gradients, truth(hiding, dtype).gradients, strict=True):
             assert_right(gradient, answer, dtype, f"d{name}", hiding)
+
+
+@holds_for("attention", values=ORDINARY, enough=1)
+def check_one_two_and_three_tiles_are_one_attention(impl, case):
+    """Nothing is hidden and nothing dropped: what is left is the walk over tiles. Whatever the case: one, two and three tiles
+    of queries and of keys, of the smallest size and of 128, which are one to three tiles or more for whoever has smaller ones.
+    The largest score of a query may come in any of them."""
+    dtype = impl.dtypes[-1]
+    small = ((TILE, queries, keys, 2) for queries, keys in ((1, 1), (1, 3), (2, 2), (3, 1), (3, 2)))
+    for tile, queries, keys, heads in (*small, (128, 1, 2, 1), (128, 3, 3, 1)):
+        q, k, v = (case.rng.standard_normal((1, n * tile, heads * TILE)) for n in (queries, keys, keys))
+        plain = with_bias(case, None).but_with(q, k, v, num_heads=heads)
+        with impl.tiny_blocks(impl) if tile == TILE else nullcontext(impl) as tiled:
+            y, gradients, _ = tiled.run(plain, dtype)
+        what = f"{queries} x {keys} tiles of {tile}"
+        assert_right(y, truth(plain, dtype).y, dtype, f"y over {what}", plain)
+        for name, gradient, answer in zip("qkv", gradients, truth(plain, dtype).gradients, strict=True):
+            assert_right(gradient, answer, dtype, f"d{name} over {what}", plain)
 
 
 @holds_for("attention", "attention_packed", "attention_probabilities", values=ORDINARY, enough=2)

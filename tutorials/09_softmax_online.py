@@ -303,7 +303,7 @@ assert (round(2 * logits_bytes / COPY * 1e3, 2), round(3 * logits_bytes / COPY *
 # 1. Write the naive softmax as a kernel, with two reads. What does it save against ``online_kernel``, in bytes and in
 #    arithmetic? *Hint: predict first; for the bytes the answer is short.*
 # 2. ``online_kernel`` takes one exponential for each number and one for each rescaling. Let all lanes share one m, as
-#    ``kernels/attention.py`` does. How many exponentials are saved, and what must be reduced in every step?
+#    ``kernels/attention/plain.py`` does. How many exponentials are saved, and what must be reduced in every step?
 # 3. ``log_softmax`` needs no exponential in step 3: y = x - m - log l. Write the pair of kernels from ``kernels/softmax.py``
 #    and predict the traffic of its backward. *Hint: what must be saved, y or (m, l)?*
 #

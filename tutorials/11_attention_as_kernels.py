@@ -6,7 +6,7 @@ Attention has a matrix in the middle that nobody asked for: S x T probabilities,
 used once on v, and is much larger than any of them. This chapter takes the NumPy function apart until that matrix is
 gone, first forward and then backward, and says at each step how many numbers travel. The counter has the last word.
 
-Read beside it: ``minirembert/ops/attention.py``, and its twin ``kernels/attention.py`` with ``kernels/_attention_tiles.py``.
+Read beside it: ``minirembert/ops/attention.py``, and its twin, the folder ``kernels/attention/``.
 Chapter 4 says what attention computes. Chapter 9 has the recurrence (m, l) and the words. Chapter 10 says why a sum wants
 one owner.
 """
@@ -273,6 +273,6 @@ assert round(arrays / COPY * 1e6, 1) == 17.6
 # 1. Predict the traffic of cross-attention, S = 16 queries and T = 64 keys, forward and backward, and count it.
 #    *Hint: the two kinds of blocks are no longer equally many.*
 # 2. With T > S and ``causal=True`` the queries are the last S positions. Draw the tiles that are visited for S = 32, T = 64,
-#    and check their number. *Hint:* ``key_range`` *in* ``kernels/_attention_tiles.py``.
+#    and check their number. *Hint:* ``key_range`` *in* ``kernels/attention/tiles.py``.
 # 3. Suppose the owners of keys did add their parts of dQ to memory, in float32. How many bytes would that be for n blocks,
 #    and at which n does it cost more than loading k and v again? *Hint: an addition is a load and a store.*

@@ -19,10 +19,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import NamedTuple
 from unittest import mock
 
-from impls import TRITON, Impl
+from impls import TRITON, Impl, first_rung
 
 from kernels import _launch
 from minirembert.ops import OpTable
@@ -32,6 +33,7 @@ KERNELS = Path(_launch.__file__).parent
 # The properties that most mutants are caught by, for saying which one to try first.
 VALUE, GRADIENTS, TILES = "the value is right", "the gradients are right", "the blocks do not matter"
 SHARED, SLICES = "nothing is changed or shared", "arrays may be slices of wider ones"
+TILES_IN_A_ROW = "one two and three tiles"
 PIECES = "rows may be taken in pieces and together"
 SKIPPED, MANY = "tiles that are hidden may be skipped", "several tiles heads and sequences"
 
@@ -47,12 +49,20 @@ class KernelMutant(NamedTuple):
 
     @contextmanager
     def planted(self) -> Iterator[Impl]:
-        """The Triton implementation with this mutant in the place of the op."""
+        """The Triton implementation with this mutant in the place of the op; or attention's first rung with it."""
         with tempfile.TemporaryDirectory() as folder:
             shutil.copytree(KERNELS, Path(folder, "kernels"), ignore=shutil.ignore_patterns("__pycache__"))
             Path(folder, "kernels", f"{self.file}.py").write_text(self._edited(), encoding="utf-8")
-            ops = {**TRITON.ops, self.op: _table_of(folder)[self.op]}
-            yield replace(TRITON, name=f"{self.op}: {self.wrong}", ops=ops)
+            table, first = _imported_from(folder)
+            name = f"{self.op}: {self.wrong}"
+            if self.in_first_rung:
+                yield replace(first_rung(first), name=name)
+            else:
+                yield replace(TRITON, name=name, ops={**TRITON.ops, self.op: table[self.op]})
+
+    @property
+    def in_first_rung(self) -> bool:
+        return self.file == "attention/first"
 
     def _edited(self) -> str:
         source = (KERNELS / f"{self.file}.py").read_text(encoding="utf-8")
@@ -65,14 +75,15 @@ class KernelMutant(NamedTuple):
         return before + definition + body.replace(self.old, self.new) + end + after
 
 
-def _table_of(folder: str) -> OpTable:
-    """The op table of the package `kernels` in a folder. The real package is put back afterwards."""
+def _imported_from(folder: str) -> tuple[OpTable, ModuleType]:
+    """The op table and attention's first rung of the package `kernels` in a folder. The real one is put back afterwards."""
     mine = {name: module for name, module in sys.modules.items() if name.partition(".")[0] == "kernels"}
     for name in mine:
         del sys.modules[name]
     try:
         with mock.patch.object(sys, "path", [folder, *sys.path]), mock.patch.object(sys, "dont_write_bytecode", True):
-            return importlib.import_module("kernels.table").OPS
+            table = importlib.import_module("kernels.table").OPS
+            return table, importlib.import_module("kernels.attention.first")
     finally:
         for name in [name for name in sys.modules if name.partition(".")[0] == "kernels"]:
             del sys.modules[name]
@@ -524,7 +535,59 @@ KERNEL_MUTANTS = [
     ),
     *kernel_mutants(
         "attention",
-        "attention.attention_kernel",
+        "attention/first.tile_of",
+        TILES_IN_A_ROW,
+        ("every head the first", "head * length + first", "first"),
+        ("rows as far apart as there are tiles", "row * D", "row * BLOCK"),
+    ),
+    *kernel_mutants(
+        "attention",
+        "attention/first.attention_first_kernel",
+        TILES_IN_A_ROW,
+        ("not scaled", '"ieee") * D**-0.5', '"ieee")'),
+        ("the average not rescaled", "y * shrink[:, None]", "y"),
+        ("the sum not rescaled", "total * shrink + tl.sum", "total + tl.sum"),
+        ("the maximum of the last tile alone", "tl.maximum(m, tl.max(s, axis=1))", "tl.max(s, axis=1)"),
+        ("the maximum never updated", "m = new_m\n", "m = m\n"),
+        ("no row maximum", "s - new_m[:, None]", "s"),
+        ("the first tile of keys alone", "tl.range(0, T, BLOCK_K)", "tl.range(0, BLOCK_K, BLOCK_K)"),
+        ("not divided by the row sum", "y / total[:, None]", "y"),
+        ("probabilities of the columns", "tl.sum(p, axis=1)", "tl.sum(p, axis=0)"),
+    ),
+    *kernel_mutants(
+        "attention",
+        "attention/first.attention_first_kernel",
+        "lse is the log",
+        ("lse without the maximum", "m + tl.log(total)", "tl.log(total)"),
+        ("all heads' lse in one place", "lse_ptr + head * S + first_query", "lse_ptr + first_query"),
+    ),
+    *kernel_mutants(
+        "attention",
+        "attention/first.attention_first_delta_kernel",
+        TILES_IN_A_ROW,
+        ("delta from dy alone", "tl.sum(y * dy, axis=1)", "tl.sum(dy, axis=1)"),
+    ),
+    *kernel_mutants(
+        "attention",
+        "attention/first.attention_first_queries_kernel",
+        TILES_IN_A_ROW,
+        ("no delta", "(dp - delta[:, None])", "dp"),
+        ("dq not scaled", "(dp - delta[:, None]) * D**-0.5", "(dp - delta[:, None])"),
+        ("the sum started anew in every tile", "ds.to(k.dtype), k, dq,", "ds.to(k.dtype), k, dq * 0,"),
+        ("dP from the keys", "dot(dy, tl.trans(v)", "dot(dy, tl.trans(k)"),
+    ),
+    *kernel_mutants(
+        "attention",
+        "attention/first.attention_first_keys_kernel",
+        TILES_IN_A_ROW,
+        ("another row's lse", "lse[None, :]", "lse[None, :] * 0"),
+        ("dv from the scores' gradient", "dot(p.to(dy.dtype), dy, dv", "dot((p * 2).to(dy.dtype), dy, dv"),
+        ("the last tile of queries left out", "tl.range(0, S, BLOCK_Q)", "tl.range(0, S - BLOCK_Q, BLOCK_Q)"),
+        ("dk written over dv", "tile_of(dv_ptr, head", "tile_of(dk_ptr, head"),
+    ),
+    *kernel_mutants(
+        "attention",
+        "attention/launch.attention_kernel",
         VALUE,
         ("one tile: no row maximum", "m = tl.max(s, axis=1)", "m = tl.max(s, axis=1) * 0"),
         (
@@ -536,13 +599,13 @@ KERNEL_MUTANTS = [
     ),
     *kernel_mutants(
         "attention",
-        "attention.attention_kernel",
+        "attention/launch.attention_kernel",
         "heads do not talk",
         ("the first head's bias for all", "b * bias_batch + head * bias_head", "b * bias_batch"),
     ),
     *kernel_mutants(
         "attention",
-        "attention.attention_kernel",
+        "attention/launch.attention_kernel",
         MANY,
         (
             "heads as far apart as they are padded",
@@ -557,7 +620,7 @@ KERNEL_MUTANTS = [
     ),
     *kernel_mutants(
         "attention",
-        "attention.attention_kernel",
+        "attention/launch.attention_kernel",
         SKIPPED,
         (
             "the maximum of the last block alone",
@@ -569,19 +632,19 @@ KERNEL_MUTANTS = [
     ),
     *kernel_mutants(
         "attention",
-        "attention.attention_kernel",
+        "attention/launch.attention_kernel",
         "lse is the log",
         ("all heads' lse in one place", "tl.store(lse_ptr + row0 + query,", "tl.store(lse_ptr + query,"),
     ),
     *kernel_mutants(
         "attention",
-        "attention.attention_kernel",
+        "attention/launch.attention_kernel",
         SLICES,
         ("the rows of q as far apart as those of k", "query, S, q_row", "query, S, k_row"),
     ),
     *kernel_mutants(
         "attention",
-        "_attention_tiles.key_range",
+        "attention/tiles.key_range",
         SKIPPED,
         ("a query that sees nothing visits no key", "tl.where(first_sees <= 0, T, last_sees)", "last_sees"),
         (
@@ -597,7 +660,7 @@ KERNEL_MUTANTS = [
     ),
     *kernel_mutants(
         "attention",
-        "_attention_tiles.query_range",
+        "attention/tiles.query_range",
         SKIPPED,
         (
             "the first block of queries left out",
@@ -610,7 +673,7 @@ KERNEL_MUTANTS = [
     ),
     *kernel_mutants(
         "attention",
-        "_attention_tiles.scores",
+        "attention/tiles.scores",
         VALUE,
         ("log2 e forgotten", "(D**-0.5 * LOG2E)", "(D**-0.5)"),
         ("scaled by d where there is a bias", "s = s * D**-0.5", "s = s / D"),
@@ -628,7 +691,7 @@ KERNEL_MUTANTS = [
     ),
     *kernel_mutants(
         "attention",
-        "_attention_tiles.scores",
+        "attention/tiles.scores",
         "however a mask is said",
         ("a boolean mask says who is hidden", "hide(s, bias, LOWEST)", "hide(s, ~bias, LOWEST)"),
         (
@@ -639,13 +702,13 @@ KERNEL_MUTANTS = [
     ),
     *kernel_mutants(
         "attention",
-        "_attention_tiles.scores",
+        "attention/tiles.scores",
         SLICES,
         ("the stride of the bias ignored", "bias_query + key.to(tl.int64) * bias_key", "bias_query + key.to(tl.int64)"),
     ),
     *kernel_mutants(
         "attention",
-        "_attention_tiles.scores",
+        "attention/tiles.scores",
         SKIPPED,
         ("lengths one too long", "key < length", "key <= length"),
         ("a query does not see itself", "key <= query", "key < query"),
@@ -653,7 +716,7 @@ KERNEL_MUTANTS = [
     ),
     *kernel_mutants(
         "attention",
-        "_attention_tiles.log_sum_exp",
+        "attention/tiles.log_sum_exp",
         "lse is the log",
         ("lse without the maximum, beside a bias", "lse = m + log_total", "lse = log_total"),
         ("lse without the maximum", "tl.where(blind, 0, m) * LN2 + log_total", "log_total"),
@@ -661,14 +724,14 @@ KERNEL_MUTANTS = [
     ),
     *kernel_mutants(
         "attention",
-        "_attention_tiles.log_sum_exp",
+        "attention/tiles.log_sum_exp",
         "lse rest",
         ("what rounding takes from lse is lost", "(m - in_bits(lse, LOWEST)) * LN2 + log_total", "lse * 0"),
         ("what rounding takes from lse is lost, beside a bias", "(m - lse) + log_total", "lse * 0"),
     ),
     *kernel_mutants(
         "attention",
-        "_attention_tiles.log_sum_exp",
+        "attention/tiles.log_sum_exp",
         "however large its scores",
         (
             "roundings between bits and base e forgotten",
@@ -678,13 +741,13 @@ KERNEL_MUTANTS = [
     ),
     *kernel_mutants(
         "attention",
-        "_attention_tiles.probabilities",
+        "attention/tiles.probabilities",
         "a query that sees nothing",
         ("lse_rest left out", "(s - lse) - lse_rest", "s - lse"),
     ),
     *kernel_mutants(
         "attention",
-        "_attention_tiles.load_rows",
+        "attention/tiles.load_rows",
         MANY,
         (
             "the next head's features read along",
@@ -694,26 +757,26 @@ KERNEL_MUTANTS = [
     ),
     *kernel_mutants(
         "attention",
-        "_attention_tiles.store_rows",
+        "attention/tiles.store_rows",
         MANY,
         ("written over the next head", "(row[:, None] < rows) & (feature < D)", "row[:, None] < rows"),
         ("written over the next sequence", "(row[:, None] < rows) & (feature < D)", "feature < D"),
     ),
     *kernel_mutants(
         "attention",
-        "_attention_tiles.my_sequence",
+        "attention/tiles.my_sequence",
         MANY,
         ("statistics of one head over another's", "(b * heads + head) * S", "(b + head) * S"),
     ),
     *kernel_mutants(
         "attention",
-        "_attention_tiles.my_length",
+        "attention/tiles.my_length",
         SKIPPED,
         ("the first sequence's length for all", "key_lengths_ptr + b", "key_lengths_ptr"),
     ),
     *kernel_mutants(
         "attention",
-        "_attention_tiles.my_draws",
+        "attention/tiles.my_draws",
         MANY,
         ("all sequences draw the same", "(b * heads + head) * S * T", "head * S * T"),
     ),
@@ -725,38 +788,38 @@ KERNEL_MUTANTS = [
     ),
     *kernel_mutants(
         "attention",
-        "attention._problem",
+        "attention/launch._problem",
         MANY,
         ("four keys to a counter in rows of any length", "T % 4 == 0 and cu_seqlens is None", "cu_seqlens is None"),
     ),
     *kernel_mutants(
         "attention",
-        "attention.attention_backward",
+        "attention/launch.attention_backward",
         SKIPPED,
         ("forgets that it was causal", "s.causal", "False"),
         ("forgets the lengths", "s.key_lengths", "None"),
     ),
     *kernel_mutants(
         "attention",
-        "attention.attention_backward",
+        "attention/launch.attention_backward",
         MANY,
         ("another dropout mask", "s.seed", "s.seed + 1"),
     ),
     *kernel_mutants(
         "attention",
-        "attention._backward",
+        "attention/launch._backward",
         SHARED,
         ("the gradients written over q, k, v", "torch.empty(x.shape, dtype=x.dtype, device=x.device)", "x"),
     ),
     *kernel_mutants(
         "attention",
-        "attention_backward.attention_delta_kernel",
+        "attention/backward.attention_delta_kernel",
         MANY,
         ("delta from dy alone", "tl.sum(dy * y, axis=1)", "tl.sum(dy, axis=1)"),
     ),
     *kernel_mutants(
         "attention",
-        "attention_backward.attention_backward_keys_kernel",
+        "attention/backward.attention_backward_keys_kernel",
         MANY,
         ("no delta", "p * (dp - delta[None, :])", "p * dp"),
         ("dk not scaled", "dk * D**-0.5", "dk"),
@@ -764,13 +827,13 @@ KERNEL_MUTANTS = [
     ),
     *kernel_mutants(
         "attention",
-        "attention_backward.attention_backward_keys_kernel",
+        "attention/backward.attention_backward_keys_kernel",
         SKIPPED,
         ("a last block of one query left out", "S if WHOLE else whole", "S - 1 if WHOLE else whole"),
     ),
     *kernel_mutants(
         "attention",
-        "attention_backward.attention_backward_queries_kernel",
+        "attention/backward.attention_backward_queries_kernel",
         MANY,
         ("dP without the dropout mask", "dp = dp * keep(", "dp = dp + 0 * keep("),
         ("delta added", "dp - delta[:, None]", "dp + delta[:, None]"),
@@ -778,7 +841,7 @@ KERNEL_MUTANTS = [
     ),
     *kernel_mutants(
         "attention",
-        "attention_backward.attention_backward_head_kernel",
+        "attention/backward.attention_backward_head_kernel",
         GRADIENTS,
         ("delta from the queries", "* y.to(ACC)", "* q.to(ACC)"),
         ("dV with what dropout took", "kept = p * factor", "kept = p"),
@@ -787,7 +850,7 @@ KERNEL_MUTANTS = [
     ),
     *kernel_mutants(
         "attention_packed",
-        "_attention_tiles.my_sequence",
+        "attention/tiles.my_sequence",
         MANY,
         (
             "one token too many in each sequence",
@@ -797,31 +860,31 @@ KERNEL_MUTANTS = [
     ),
     *kernel_mutants(
         "attention_packed",
-        "_attention_tiles.my_sequence",
+        "attention/tiles.my_sequence",
         MANY,
         ("statistics counted from the start of the sequence", "* tokens + start", "* tokens"),
     ),
     *kernel_mutants(
         "attention_packed",
-        "_attention_tiles.my_draws",
+        "attention/tiles.my_draws",
         MANY,
         ("dropout numbered afresh in each sequence", "tl.load(firsts_ptr + b) + head", "head"),
     ),
     *kernel_mutants(
         "attention_packed",
-        "attention._problem",
+        "attention/launch._problem",
         MANY,
         ("numbers counted as if there were one head", "num_heads * (np.cumsum", "1 * (np.cumsum"),
     ),
     *kernel_mutants(
         "attention_packed",
-        "attention.attention_packed_backward",
+        "attention/launch.attention_packed_backward",
         GRADIENTS,
         ("forgets that it was causal", "s.causal", "False"),
     ),
     *kernel_mutants(
         "attention_probabilities",
-        "attention.attention_probabilities_kernel",
+        "attention/launch.attention_probabilities_kernel",
         MANY,
         ("rows as far apart as there are queries", "(row0 + query[:, None]) * T", "(row0 + query[:, None]) * S"),
         ("before dropout", "p = p * keep(", "p = p + 0 * keep("),

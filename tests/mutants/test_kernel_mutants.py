@@ -11,6 +11,7 @@ import pytest
 from impls import Impl
 from planted_kernels import GRADIENTS, KERNEL_MUTANTS, KERNELS, TILES, VALUE, KernelMutant
 from properties import PROPERTIES
+from test_attention_ladder import FIRST_RUNG_RULES
 from test_mutants import first_to_fail
 
 from kernels._launch import INTERPRETED
@@ -23,7 +24,8 @@ pytestmark = [
 
 @pytest.mark.parametrize("mutant", KERNEL_MUTANTS, ids=lambda m: f"{m.op}: {m.function}: {m.wrong}")
 def test_every_kernel_mutant_is_caught(mutant: KernelMutant, record_property: Callable[[str, object], None]):
-    rules = [p for p in PROPERTIES if p.op == mutant.op]
+    rules = FIRST_RUNG_RULES if mutant.in_first_rung else PROPERTIES
+    rules = [p for p in rules if p.op == mutant.op]
     assert any(mutant.first in p.name for p in rules), f"no property of {mutant.op} is called {mutant.first!r}"
     likely = (mutant.first, VALUE, GRADIENTS, TILES)
     rules.sort(key=lambda p: [word not in p.name for word in likely])
@@ -42,9 +44,11 @@ def test_every_kernel_mutant_is_caught(mutant: KernelMutant, record_property: Ca
         KernelMutant("bias_gelu", "activations", "_gelu", "", "nothing", "0.5 * x", "x * 0.5"),
         KernelMutant("dropout", "random", "keep_fours", "", "nothing", "factor, 0.0", "1 * factor, 0.0"),
         KernelMutant("dropout", "dropout", "dropout_kernel", "", "nothing", "first + tl", "1 * first + tl"),
-        KernelMutant("attention", "attention", "attention_kernel", "", "nothing", "m = new_m\n", "m = 1 * new_m\n"),
-        KernelMutant("attention", "attention_backward", "attention_delta_kernel", "", "nothing", "dy * y", "y * dy"),
-        KernelMutant("attention", "_attention_tiles", "my_length", "", "nothing", "return T", "return 1 * T"),
+        KernelMutant(
+            "attention", "attention/launch", "attention_kernel", "", "nothing", "m = new_m\n", "m = 1 * new_m\n"
+        ),
+        KernelMutant("attention", "attention/backward", "attention_delta_kernel", "", "nothing", "dy * y", "y * dy"),
+        KernelMutant("attention", "attention/tiles", "my_length", "", "nothing", "return T", "return 1 * T"),
     ],
     ids=lambda m: m.file,
 )
@@ -57,7 +61,11 @@ def test_an_edit_of_a_kernel_that_changes_nothing_is_not_caught(unharmed: Kernel
 
 def test_every_file_with_kernels_has_mutants():
     """But for the optimizer, which is no op: `test_backends.py` holds it to NumPy's."""
-    files = {file.stem for file in KERNELS.glob("*.py") if "@triton.jit" in file.read_text(encoding="utf-8")}
+    files = {
+        str(file.relative_to(KERNELS).with_suffix(""))
+        for file in KERNELS.rglob("*.py")
+        if "@triton.jit" in file.read_text(encoding="utf-8")
+    }
     assert {mutant.file for mutant in KERNEL_MUTANTS} == files - {"_launch", "optimizer"}
     count = collections.Counter((m.op, m.function, m.wrong) for m in KERNEL_MUTANTS)
     assert not [mutant for mutant, times in count.items() if times > 1]

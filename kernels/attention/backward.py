@@ -9,13 +9,14 @@ would do. Where the queries of a head are one block, one program does own both, 
 Traffic: q, k, v, dy are read by both kernels, y and dy before them for delta, dq, dk, dv written: 13 B S H numbers; 8 where
 one program owns a head.
 
-Not here: how large a tile is and what is done with one; see `_attention_tiles.py`.
+Not here: how large a tile is and what is done with one; see `tiles.py`.
 """
 
 import triton
 import triton.language as tl
 
-from kernels._attention_tiles import (
+from kernels._launch import dot
+from kernels.attention.tiles import (
     keep,
     key_range,
     load_rows,
@@ -28,7 +29,6 @@ from kernels._attention_tiles import (
     scores,
     store_rows,
 )
-from kernels._launch import dot
 
 
 @triton.jit

@@ -12,7 +12,7 @@ Keys that nobody in the tile may see are not visited, and only tiles on an edge 
 and are read where they lie, so q, k and v may be slices of one packed product.
 
 Not here: the kernels of the backward pass (`attention_backward.py`), how large a tile is and what is done with one
-(`_attention_tiles.py`), projections, a gradient for the bias, heads of more than 128 features.
+(`tiles.py`), projections, a gradient for the bias, heads of more than 128 features.
 """
 
 from collections.abc import Sequence
@@ -25,7 +25,25 @@ import triton.language as tl
 from jaxtyping import Bool, Float, Integer
 from torch import Tensor
 
-from kernels._attention_tiles import (
+from kernels._launch import (
+    accumulator,
+    dot,
+    input_precision,
+    integers,
+    launcher,
+    on_host,
+    require,
+    require_power_of_two,
+    require_saved,
+    statistics_dtype,
+)
+from kernels.attention.backward import (
+    attention_backward_head_kernel,
+    attention_backward_keys_kernel,
+    attention_backward_queries_kernel,
+    attention_delta_kernel,
+)
+from kernels.attention.tiles import (
     LONGEST,
     TILES,
     choose_tile,
@@ -41,24 +59,6 @@ from kernels._attention_tiles import (
     probabilities,
     scores,
     store_rows,
-)
-from kernels._launch import (
-    accumulator,
-    dot,
-    input_precision,
-    integers,
-    launcher,
-    on_host,
-    require,
-    require_power_of_two,
-    require_saved,
-    statistics_dtype,
-)
-from kernels.attention_backward import (
-    attention_backward_head_kernel,
-    attention_backward_keys_kernel,
-    attention_backward_queries_kernel,
-    attention_delta_kernel,
 )
 from kernels.random import SEED_BITS, dropout_factor
 from minirembert.ops.attention import AttentionPackedSaved, AttentionSaved, check_cu_seqlens, check_key_lengths
