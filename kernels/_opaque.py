@@ -58,10 +58,10 @@ def _saved(op: str, arrays: Sequence[Tensor], outputs: Sequence[Tensor], setting
         return LayerNormSaved(arrays[0], arrays[1], *outputs[1:])
     if op == "residual_layer_norm":
         return LayerNormSaved(outputs[1], arrays[2], *outputs[2:])
-    q, k, v = arrays
+    (q, k, v), (y, lse, lse_rest) = arrays, outputs
     if op == "attention":
-        return AttentionSaved(q, k, v, bias, lengths, *outputs, num_heads, causal, number, seed)
-    return AttentionPackedSaved(q, k, v, lengths, *outputs, num_heads, causal, number, seed)
+        return AttentionSaved(q, k, v, bias, lengths, y, lse, lse_rest, num_heads, causal, number, seed)
+    return AttentionPackedSaved(q, k, v, lengths, y, lse, lse_rest, num_heads, causal, number, seed)
 
 
 @torch.library.custom_op("minirembert::forward", mutates_args=())

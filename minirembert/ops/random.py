@@ -65,9 +65,10 @@ def check_drop_prob(drop_prob: Any) -> float:
     no number, ValueError unless 0 <= drop_prob < 1."""
     if not isinstance(drop_prob, numbers.Real) or isinstance(drop_prob, bool):
         raise TypeError(f"a dropout probability must be a number, got {drop_prob!r}")
-    if not 0 <= drop_prob < 1:
+    probability = float(drop_prob)
+    if not 0 <= probability < 1:
         raise ValueError(f"a dropout probability must lie in [0, 1), got {drop_prob}")
-    return float(drop_prob)
+    return probability
 
 
 def check_seed(seed: Any) -> int:
