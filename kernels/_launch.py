@@ -6,7 +6,9 @@ overrules it. The interpreter runs each program of a grid in NumPy, one after th
 computes, blind to races, to TF32 and to the size of shared memory, and slow.
 
 A launcher (the function beside each kernel) is written for torch tensors. `@launcher` lets it take NumPy arrays as well:
-they are lent to torch without a copy where there is no GPU, and what comes out is NumPy again.
+they are lent to torch without a copy where there is no GPU, and what comes out is NumPy again. What a launcher saves for the
+backward pass is what it was handed, not a copy: whoever writes to it in between gets other gradients. `functional.py` keeps
+copies of masks and lengths in NumPy, and torch watches over tensors.
 """
 
 import functools
@@ -93,6 +95,8 @@ def launcher(function: F) -> F:
         from_numpy = isinstance(first, np.ndarray)
         values = tuple(_to_tensors(value) for value in values)
         settings = {key: _to_tensors(value) for key, value in settings.items()}
+        if "block" in settings:
+            settings["block"] = _python_s(settings["block"])
         first = values[0] if values else settings.get(parameters[0])
         _check(name, parameters[0], first)
         if torch.is_grad_enabled() and any(getattr(v, "requires_grad", False) for v in (*values, *settings.values())):
@@ -109,6 +113,13 @@ def launcher(function: F) -> F:
         return _to_numpy(out) if from_numpy else out
 
     return launch  # type: ignore[return-value]
+
+
+def _python_s(block: Any) -> Any:
+    """The sides of a tile as Python's integers: NumPy's are none for Triton. What is no integer stays, to be refused."""
+    if isinstance(block, (tuple, list)):
+        return type(block)(_python_s(side) for side in block)
+    return int(block) if is_integer(block) else block
 
 
 def _apart(value: Any, sizes: dict[int, int]) -> Any:
@@ -129,9 +140,21 @@ def to_tensor(value: Any) -> Any:
         return value
     shareable = value.flags.writeable and all(stride >= 0 for stride in value.strides)
     tensor = torch.from_numpy(value if shareable else value.copy()).to(DEVICE)
-    if tensor.is_cuda:
-        tensor.on_host = value  # see `on_host`
+    if tensor.is_cuda and value.dtype.kind in "iu":
+        tensor.on_host = (
+            value.copy()
+        )  # see `on_host`; the caller's own may be refilled before the backward pass asks again
     return tensor
+
+
+def own(value: np.ndarray) -> torch.Tensor:
+    """`to_tensor`, in memory that nobody else can write to. Axes along which the array is repeated stay so.
+
+    On a GPU the way there makes the copy; only where kernels are interpreted does it cost one.
+    """
+    once = value[tuple(slice(None, 1) if stride == 0 else slice(None) for stride in value.strides)]
+    tensor = to_tensor(once if DEVICE.type == "cuda" else once.copy())
+    return tensor if tensor.shape == value.shape else tensor.expand(value.shape)
 
 
 def on_host(tensor: torch.Tensor) -> np.ndarray:
@@ -192,7 +215,7 @@ def integers(op: str, name: str, values: Any, length: int | None = None) -> torc
         raise ValueError(f"{op}: {name} has shape {tuple(values.shape)}, expected ({length},)")
     if values.device.type != DEVICE.type:  # lengths are often kept on the host: that is where they are looked at, too
         moved = values.to(DEVICE)
-        moved.on_host = on_host(values)
+        moved.on_host = on_host(values).copy()
         return moved
     return values
 

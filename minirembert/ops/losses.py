@@ -107,7 +107,7 @@ def _like(x: Array, target: Array) -> Array:
     return target.astype(x.dtype, copy=False)
 
 
-def _mean(terms: Array) -> Array:
+def _mean(terms: Array | np.floating) -> Array:
     """Of nothing it is NaN, as in PyTorch."""
     return np.asarray(terms.mean() if terms.size else np.nan, terms.dtype)
 

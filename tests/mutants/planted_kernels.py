@@ -6,7 +6,7 @@ files, so the whole package is copied with the edit made, and the copy imported 
 copy's op then stands in the table of `impls.TRITON`.
 
 Not here, because the interpreter cannot show them: races and a forgotten barrier (programs run one after the other), TF32 and
-other reduced products (it multiplies exactly), offsets that pass 2^31 (they need arrays of that size), sums in half
+other reduced products (it multiplies exactly), sums in half
 precision (the properties run in float32 and float64), launch settings that do not fit the chip. `test_compilation.py` and
 the GPU see to some of these.
 """
@@ -767,6 +767,13 @@ KERNEL_MUTANTS = [
         "attention/tiles.my_sequence",
         MANY,
         ("statistics of one head over another's", "(b * heads + head) * S", "(b + head) * S"),
+    ),
+    *kernel_mutants(
+        "attention",
+        "attention/tiles.my_tile",
+        VALUE,
+        ("heads times strides in 32 bits", "head.to(tl.int64)", "head"),
+        ("sequences times strides in 32 bits", "sequence.to(tl.int64)", "sequence"),
     ),
     *kernel_mutants(
         "attention",
