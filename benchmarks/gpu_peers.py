@@ -26,9 +26,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from kernels.attention import launch as attention_launchers
 from kernels import functional as K
 from kernels._launch import DEVICE
+from kernels.attention import launch as attention_launchers
 
 EPS = 1e-12
 SDPA = {
@@ -174,14 +174,14 @@ def _ragged_attention(sizes: Sizes, batch: int, length: int, dtype: torch.dtype,
         return Inputs(arrays, dy * real[..., None])
 
     @functools.cache
-    def packed_problem() -> dict[str, Any]:
+    def packed_problem() -> attention_launchers.Problem:
         q = torch.empty(len(at), width, dtype=dtype, device=DEVICE)
-        return attention_launchers._problem(q, q, heads, None, None, offsets, False, 0.0, 0)
+        return attention_launchers.problem_of(q, q, heads, None, None, offsets, False, 0.0, 0)
 
     @functools.cache
-    def padded_problem() -> dict[str, Any]:
+    def padded_problem() -> attention_launchers.Problem:
         q = torch.empty(batch, length, width, dtype=dtype, device=DEVICE)
-        return attention_launchers._problem(q, q, heads, None, key_lengths, None, False, 0.0, 0)
+        return attention_launchers.problem_of(q, q, heads, None, key_lengths, None, False, 0.0, 0)
 
     def varlen(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         from torch.nn.attention.varlen import varlen_attn
@@ -230,7 +230,7 @@ class _WithoutWaiting(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, problem: dict[str, Any], q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        y, lse, lse_rest = attention_launchers._forward(q, k, v, problem, None)
+        y, lse, lse_rest = attention_launchers.forward(q, k, v, problem, None)
         ctx.problem = problem
         ctx.save_for_backward(q, k, v, y, lse, lse_rest)
         return y
@@ -239,7 +239,7 @@ class _WithoutWaiting(torch.autograd.Function):
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
         q, k, v, y, lse, lse_rest = ctx.saved_tensors
         saved = SimpleNamespace(q=q, k=k, v=v, y=y, lse=lse, lse_rest=lse_rest)
-        return None, *attention_launchers._backward(dy, saved, ctx.problem, None)
+        return None, *attention_launchers.backward(dy, saved, ctx.problem, None)
 
 
 def _eager_attention(heads: int, mask: Tensor | None) -> Function:

@@ -86,9 +86,7 @@ def workloads() -> list[Workload]:
 
     def add(op: str, note: str, dtypes: Sequence[torch.dtype], *shapes: tuple[int, ...], **settings: Any) -> None:
         for dtype in dtypes:
-            found.append(
-                Workload(f"{op}, {DTYPE_NAMES[dtype]}, {note}", partial(_run_op, OPS[op], dtype, shapes, settings))
-            )
+            found.append(Workload(f"{op}, {DTYPE_NAMES[dtype]}, {note}", partial(_run_op, op, dtype, shapes, settings)))
 
     add("softmax", "rows of 512", both, (16, 18, 512, 512))
     add("softmax", "rows of 250300", half, (1024, 250300))
@@ -109,13 +107,18 @@ def workloads() -> list[Workload]:
     short_lengths = torch.full((64,), 128, dtype=torch.int32)
     may_look = torch.ones(512, 512, dtype=torch.bool)
     added, for_every_pair = torch.zeros(16, 1, 1, 512), torch.zeros(512, 512)
+    add("attention", "16 x 512", both, *long, **heads)
     add("attention", "16 x 512, lengths", both, *long, **heads, key_lengths=lengths)
+    add("attention", "16 x 512, causal", half, *long, **heads, causal=True)
+    add("attention", "16 x 500", half, *[(16, 500, 1152)] * 3, **heads)
     add("attention", "16 x 512, causal, boolean bias", fp16, *long, **heads, causal=True, bias=may_look)
     add("attention", "16 x 512, added bias, dropout", half, *long, **heads, **dropout, bias=added)
     add("attention", "16 x 512, 9 heads of 128", both, *long, num_heads=9)
     add("attention", "16 x 512, causal, bias for every pair", half, *long, **heads, causal=True, bias=for_every_pair)
+    add("attention", "64 x 128", half, *short, **heads)
     add("attention", "64 x 128, lengths", both, *short, **heads, key_lengths=short_lengths)
     add("attention", "64 x 128, dropout", half, *short, **heads, **dropout)
+    add("attention_packed", "16 of 512", half, *packed, **heads, cu_seqlens=starts)
     add(
         "attention_packed",
         "16 of 512, causal, dropout",
@@ -128,14 +131,17 @@ def workloads() -> list[Workload]:
     )
     add("attention_probabilities", "16 x 512", half, *long[:2], **heads)
     for dtype in both:
-        first_rung = Op(first.attention, first.attention_backward)
-        run = partial(_run_op, first_rung, dtype, long, heads)
+        run = partial(_run_op, FIRST_RUNG, dtype, long, heads)
         found.append(Workload(f"attention's first rung, {DTYPE_NAMES[dtype]}, 16 x 512", run))
     return found
 
 
-def _run_op(op: Op, dtype: torch.dtype, shapes: Sequence[tuple[int, ...]], settings: dict[str, Any]) -> None:
+FIRST_RUNG = "attention, first rung"
+
+
+def _run_op(name: str, dtype: torch.dtype, shapes: Sequence[tuple[int, ...]], settings: dict[str, Any]) -> None:
     """Forward, then backward if it has one."""
+    op = Op(first.attention, first.attention_backward) if name == FIRST_RUNG else OPS[name]
     y, saved = op.forward(*(torch.empty(shape, dtype=dtype) for shape in shapes), **settings)
     if op.backward is not None:
         op.backward(torch.empty_like(y), saved)
@@ -245,20 +251,20 @@ AMD_OPCODE = re.compile(r"^\t([a-z]\w+)", re.MULTILINE)
 
 def examine(compiled: Any, target: str, case: str) -> Report:
     source, metadata = compiled.src, compiled.metadata
-    names = list(source.signature)
-    aligned = {names[path[0]] for path, what in source.attrs.items() if ["tt.divisibility", 16] in what}
+    types = {path: (name, dtype) for path, name, dtype in _arguments(source.signature)}
+    aligned = {path for path, what in source.attrs.items() if ["tt.divisibility", 16] in what}
     products = list(_products(compiled.asm["ttir"]))
     read = _read_amd if "amdgcn" in compiled.asm else _read_nvidia
     return Report(
         kernel=compiled.name,
         case=case,
         target=target,
-        constants={names[path[0]]: _shown(value) for path, value in source.constants.items()},
-        unaligned=[name for name, dtype in source.signature.items() if dtype[0] in "*i" and name not in aligned],
+        constants={types[path][0]: _shown(value) for path, value in source.constants.items() if path in types},
+        unaligned=[name for path, (name, dtype) in types.items() if dtype[0] in "*i" and path not in aligned],
         warps=metadata.num_warps,
         stages=metadata.num_stages,
         shared=metadata.shared,
-        half=bool({"*bf16", "*fp16"} & set(source.signature.values())),
+        half=bool({"*bf16", "*fp16"} & {dtype for _, dtype in types.values()}),
         products=len(products),
         looped_products=sum(products) if metadata.num_stages > 1 else 0,
         hash=compiled.hash,
@@ -266,7 +272,20 @@ def examine(compiled: Any, target: str, case: str) -> Report:
     )
 
 
+def _arguments(
+    signature: Any, above: tuple[int, ...] = (), name: str = ""
+) -> Iterator[tuple[tuple[int, ...], str, str]]:
+    """(place, name, type) of every argument; of named tuples, of every member: `q.ptr`."""
+    fields = signature.items() if isinstance(signature, dict) else zip(signature._fields, signature, strict=True)
+    for i, (field, dtype) in enumerate(fields):
+        if isinstance(dtype, tuple):
+            yield from _arguments(dtype, (*above, i), f"{name}{field}.")
+        else:
+            yield (*above, i), f"{name}{field}", dtype
+
+
 def _shown(value: Any) -> str:
+    value = getattr(value, "value", value)  # of a tl.constexpr
     if isinstance(value, float):
         return f"{value:.4g}"
     if isinstance(value, JITFunction):

@@ -5,13 +5,16 @@ the memory beyond the end happens to be there; on a GPU that is where a neighbou
 the result that no program wrote may hold the right answer, left there by an earlier run in the same place.
 
 Offsets are noticed before they are too large: a stride or a length that a kernel is handed must be multiplied in 64 bits,
-though the arrays of a test are so small that 32 would do. The launcher hands over 32 bits as long as a number fits.
+though the arrays of a test are so small that 32 would do. The launcher hands over 32 bits as long as a number fits. Within
+a tile of attention 32 bits are right, where the launcher has asked for the last row of one: so a row's distance may be
+multiplied by the rows of a tile, counted from its first, but not by a row's place in the sequence.
 
 Not here: races, shared memory. On a GPU, `compute-sanitizer` looks for such mistakes.
 """
 
 import functools
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -24,11 +27,19 @@ Extent = tuple[int, int]  # of an array in memory: its first byte, and the first
 
 
 # Arguments of kernels that are strides, or lengths of arrays that may be as long as memory is.
-FAR = re.compile(r".*_(batch|row|head|query|key|stride)|width|rows|tokens|S|T")
+FAR = re.compile(r"(.*_)?(batch|row|head|query|key|stride|tokens|S|T)|width|rows")
+
+
+NEAR = re.compile(r".*_step")  # from one row of a tile to the next
+ROWS_OF_A_TILE = 256
 
 
 class Far(int):
     """Such an argument."""
+
+
+class Near(int):
+    """One that the rows of a tile may be multiplied by in 32 bits."""
 
 
 class NarrowOffsetError(AssertionError):
@@ -75,7 +86,21 @@ def _extent(array: torch.Tensor) -> Extent:
 
 
 def _far(name: str, value: Any) -> Any:
+    """The argument, marked if it is one of these; of a named tuple, its members, `q.step` under the name of q_step."""
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return type(value)(*(_far(f"{name}_{field}", item) for field, item in value._asdict().items()))
+    if type(value) is int and NEAR.fullmatch(name):
+        return Near(value)
     return Far(value) if type(value) is int and FAR.fullmatch(name) else value
+
+
+def _arrays(values: Any) -> Iterator[torch.Tensor]:
+    """Those among arguments, also in named tuples."""
+    for value in values:
+        if isinstance(value, torch.Tensor):
+            yield value
+        elif isinstance(value, tuple):
+            yield from _arrays(value)
 
 
 def make_strict() -> None:
@@ -97,23 +122,30 @@ def make_strict() -> None:
         positional, named = arguments(self, *given)
         positional = [_far(name, value) for name, value in zip(self.arg_names, positional, strict=False)]
         named = {name: value if name in self.constexprs else _far(name, value) for name, value in named.items()}
-        arrays = [value for value in (*positional, *named.values()) if isinstance(value, torch.Tensor)]
-        bounds.set(self.fn.__name__, arrays)
+        bounds.set(self.fn.__name__, list(_arrays((*positional, *named.values()))))
         return positional, named
 
     multiply, convert = interpreter.TritonSemantic.mul, interpreter._implicit_cvt
 
     def noted_number(value: Any) -> Any:
-        converted = convert(int(value) if isinstance(value, Far) else value)
-        if isinstance(value, Far):
-            converted.handle.is_far = True  # a cast to 64 bits makes another handle
+        marked = isinstance(value, (Far, Near))
+        converted = convert(int(value) if marked else value)
+        if marked:
+            converted.handle.mark = type(value)  # a cast to 64 bits makes another handle
         return converted
+
+    def is_narrow(side: Any, other: Any) -> bool:
+        mark = getattr(getattr(side, "handle", None), "mark", None)
+        if mark is Near:
+            rows = np.asarray(getattr(getattr(other, "handle", None), "data", other))
+            return rows.size == 1 or rows.min() > 0 or rows.max() >= ROWS_OF_A_TILE
+        return mark is Far
 
     @functools.wraps(multiply)  # what is computed is known by its name
     def checked_product(self: Any, left: Any, right: Any, *rest: Any, **more: Any) -> Any:
         product = multiply(self, left, right, *rest, **more)
-        far = any(getattr(getattr(side, "handle", None), "is_far", False) for side in (left, right))
-        if far and product.dtype.is_int() and product.dtype.int_bitwidth < 64:
+        narrow = product.dtype.is_int() and product.dtype.int_bitwidth < 64
+        if narrow and (is_narrow(left, right) or is_narrow(right, left)):
             raise NarrowOffsetError(f"{bounds.kernel} multiplies a stride or a length in {product.dtype}")
         return product
 

@@ -15,9 +15,7 @@ from impls import TRITON
 from strategies import ORDINARY, cases
 
 from kernels import activations, layernorm, softmax
-from kernels.attention import backward as attention_backward
-from kernels.attention import first
-from kernels.attention import launch as attention
+from kernels.attention import first, general, plain
 from kernels.table import OPS as KERNEL_OPS
 from minirembert import ops
 from minirembert.ops import OPS
@@ -59,18 +57,24 @@ STEPS = {
     "layer norm, backward": (ops.layernorm, "layer_norm_backward", layernorm, ["layer_norm_backward_kernel"]),
     "bias + GELU": (ops.activations, "bias_gelu", activations, ["bias_gelu_kernel"]),
     "bias + GELU, backward": (ops.activations, "bias_gelu_backward", activations, ["bias_gelu_backward_kernel"]),
-    "attention": (ops.attention, "_forward", attention, ["attention_kernel"]),
     "attention, first rung": (ops.attention, "_forward", first, ["attention_first_kernel"]),
     "attention, first rung, backward": (
         ops.attention, "_backward", first,
         [["attention_first_delta_kernel", "attention_first_queries_kernel", "attention_first_keys_kernel"]],
     ),
-    "attention, backward, in one tile": (
-        ops.attention, "_backward", attention_backward, ["attention_backward_head_kernel"],
+    "attention, second rung": (ops.attention, "_forward", plain, [["attend", "attention_plain_kernel"]]),
+    "attention, second rung, backward, in one tile": (
+        ops.attention, "_backward", plain, ["attention_plain_head_kernel"],
     ),
-    "attention, backward": (
-        ops.attention, "_backward", attention_backward,
-        [["attention_delta_kernel", "attention_backward_keys_kernel", "attention_backward_queries_kernel"]],
+    "attention, second rung, backward": (
+        ops.attention, "_backward", plain, [["attention_plain_queries_kernel", "through_queries", "through_keys"]],
+    ),
+    "attention, third rung": (ops.attention, "_forward", general, [["attend", "attention_general_kernel"]]),
+    "attention, third rung, backward, in one tile": (
+        ops.attention, "_backward", general, ["attention_general_head_kernel"],
+    ),
+    "attention, third rung, backward": (
+        ops.attention, "_backward", general, [["attention_general_queries_kernel", "through_queries", "through_keys"]],
     ),
 }  # fmt: skip
 
@@ -82,7 +86,7 @@ def steps(module: ModuleType, name: str) -> set[int]:
     return {int(number) for number in re.findall(r"# (\d)\. ", ast.get_source_segment(source, function))}
 
 
-WITHOUT = {"attention, first rung": {5}}  # dropout
+WITHOUT = {"attention, first rung": {5}, "attention, second rung": {5}}  # dropout
 
 
 @pytest.mark.parametrize("pair", STEPS)

@@ -1,22 +1,15 @@
-"""Attention over several heads, in Triton: the twin of `minirembert/ops/attention.py`, which has the formulas.
-
-Scores and probabilities never leave the chip. A program owns some queries and walks over the keys in blocks, keeping for
-each query the largest score m so far, the sum of exp(score - m) and the average of the values weighted by it. When a block
-brings a larger m, sum and average shrink by exp(m_old - m_new). Where all keys fit one block there is nothing to
-shrink, and that path is written out first.
+"""Attention's launchers: what is checked, which rung runs, how large its tiles are.
 
 Traffic: q, k, v are read and y is written, 4 B S H numbers, for 4 S T d FLOPs a head. Every block of queries reads its
 head's k and v again, which the L2 cache is there for.
 
-Keys that nobody in the tile may see are not visited, and only tiles on an edge are compared with it. Heads are slices of H
-and are read where they lie, so q, k and v may be slices of one packed product.
+Heads are slices of H and are read where they lie, so q, k and v may be slices of one packed product.
 
-Not here: the kernels of the backward pass (`attention_backward.py`), how large a tile is and what is done with one
-(`tiles.py`), projections, a gradient for the bias, heads of more than 128 features.
+Not here: the kernels (`plain.py` and `general.py`), projections, a gradient for the bias, heads of more than 128 features.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -26,8 +19,7 @@ from jaxtyping import Bool, Float, Integer
 from torch import Tensor
 
 from kernels._launch import (
-    accumulator,
-    dot,
+    INTERPRETED,
     input_precision,
     integers,
     launcher,
@@ -37,151 +29,28 @@ from kernels._launch import (
     require_saved,
     statistics_dtype,
 )
-from kernels.attention.backward import (
-    attention_backward_head_kernel,
-    attention_backward_keys_kernel,
-    attention_backward_queries_kernel,
-    attention_delta_kernel,
+from kernels.attention.general import (
+    Bias,
+    Dropout,
+    attention_general_head_kernel,
+    attention_general_kernel,
+    attention_general_keys_kernel,
+    attention_general_queries_kernel,
+    attention_probabilities_kernel,
 )
-from kernels.attention.tiles import (
-    LONGEST,
-    TILES,
-    choose_tile,
-    exponential,
-    keep,
-    key_range,
-    load_rows,
-    log_sum_exp,
-    my_draws,
-    my_length,
-    my_sequence,
-    my_tile,
-    probabilities,
-    scores,
-    store_rows,
+from kernels.attention.plain import (
+    attention_plain_head_kernel,
+    attention_plain_kernel,
+    attention_plain_keys_kernel,
+    attention_plain_queries_kernel,
 )
+from kernels.attention.tiles import LONGEST, Mask, Rows, Shape, Statistics, Tile
 from kernels.random import SEED_BITS, dropout_factor
 from minirembert.ops.attention import AttentionPackedSaved, AttentionSaved, check_cu_seqlens, check_key_lengths
 from minirembert.ops.random import check_drop_prob, check_seed
 from minirembert.scalars import as_integer, as_switch
 
-LARGEST_HEAD = max(features for _, features in TILES)
-
-
-@triton.jit
-def attention_kernel(
-    q_ptr, k_ptr, v_ptr, y_ptr, lse_ptr, lse_rest_ptr, bias_ptr, key_lengths_ptr, cu_seqlens_ptr, firsts_ptr,
-    blocks, S, T, heads, tokens, q_batch, q_row, k_batch, k_row, v_batch, v_row,
-    bias_batch, bias_head, bias_query, bias_key, seed: tl.uint64,
-    D: tl.constexpr, HEAD: tl.constexpr, CAUSAL: tl.constexpr, BIAS: tl.constexpr, DROP_PROB: tl.constexpr,
-    FACTOR: tl.constexpr, FOURS: tl.constexpr, ACC: tl.constexpr, LOWEST: tl.constexpr, PRECISION: tl.constexpr,
-    ONE_TILE: tl.constexpr, BLOCK_Q: tl.constexpr, BLOCK_K: tl.constexpr,
-):  # fmt: skip
-    # One program owns BLOCK_Q queries of one head of one sequence.
-    block, head, b = my_tile(blocks, heads)
-    batch, S, T, query0, _, row0 = my_sequence(b, head, heads, S, T, tokens, cu_seqlens_ptr)
-    first_query = block * BLOCK_Q
-    if first_query >= S:
-        return
-    length, keys = my_length(b, S, T, key_lengths_ptr, CAUSAL, BIAS)
-    draws = my_draws(b, head, heads, S, T, firsts_ptr)
-    k_ptr += batch * k_batch + head * D
-    v_ptr += batch * v_batch + head * D
-    if BIAS is not None:
-        bias_ptr += b * bias_batch + head * bias_head
-    query = first_query + tl.arange(0, BLOCK_Q)
-    q = load_rows(q_ptr + batch * q_batch + head * D, query, S, q_row, D, HEAD, True)
-
-    if ONE_TILE:
-        key = tl.arange(0, BLOCK_K)
-        k = load_rows(k_ptr, key, keys, k_row, D, HEAD, True)
-        # 1. scores
-        s = scores(
-            q, k, query[:, None], key[None, :], S, T, length, bias_ptr, bias_query, bias_key,
-            D, CAUSAL, BIAS, True, ACC, LOWEST, PRECISION,
-        )  # fmt: skip
-        # 2. row maximum
-        m = tl.max(s, axis=1)
-        # 3. exponentials of the differences
-        p = exponential(s - m[:, None], BIAS)
-        # 4. row sum
-        total = tl.sum(p, axis=1)
-        # 5. dropout
-        if DROP_PROB > 0:
-            p = p * keep(seed, draws, query[:, None], 0, T, DROP_PROB, FACTOR, FOURS, BLOCK_K)
-        # 6. average of the values
-        v = load_rows(v_ptr, key, keys, v_row, D, HEAD, True)
-        y = dot(p.to(v.dtype), v, tl.zeros([BLOCK_Q, HEAD], ACC), PRECISION)
-    else:
-        m = tl.full([BLOCK_Q], -float("inf"), ACC)
-        total = tl.zeros([BLOCK_Q], ACC)
-        y = tl.zeros([BLOCK_Q, HEAD], ACC)
-        whole, end = key_range(first_query, S, T, length, CAUSAL, BIAS, BLOCK_Q, BLOCK_K)
-        for EDGE in tl.static_range(2):  # the same loop over the whole blocks, then with comparisons over the others
-            for first_key in tl.range(whole if EDGE else 0, end if EDGE else whole, BLOCK_K):
-                key = first_key + tl.arange(0, BLOCK_K)
-                k = load_rows(k_ptr, key, keys, k_row, D, HEAD, EDGE)
-                # 1. scores
-                s = scores(
-                    q, k, query[:, None], key[None, :], S, T, length, bias_ptr, bias_query, bias_key,
-                    D, CAUSAL, BIAS, EDGE, ACC, LOWEST, PRECISION,
-                )  # fmt: skip
-                # 2. row maximum so far
-                new_m = tl.maximum(m, tl.max(s, axis=1))
-                # 3. exponentials of the differences, and what a smaller maximum made too large
-                p = exponential(s - new_m[:, None], BIAS)
-                shrink = exponential(m - new_m, BIAS)
-                m = new_m
-                # 4. row sum
-                total = total * shrink + tl.sum(p, axis=1)
-                # 5. dropout
-                if DROP_PROB > 0:
-                    p = p * keep(seed, draws, query[:, None], first_key, T, DROP_PROB, FACTOR, FOURS, BLOCK_K)
-                # 6. average of the values
-                v = load_rows(v_ptr, key, keys, v_row, D, HEAD, EDGE)
-                y = dot(p.to(v.dtype), v, y * shrink[:, None], PRECISION)
-
-    # 4. its logarithm, and what adding the maximum to that takes from it
-    lse, lse_rest = log_sum_exp(m, total, BIAS, LOWEST)
-    tl.store(lse_ptr + row0 + query, lse, mask=query < S)
-    tl.store(lse_rest_ptr + row0 + query, lse_rest, mask=query < S)
-    # 6. division by the row sum
-    width = heads * D
-    store_rows(y_ptr + query0 * width + head * D, y / total[:, None], query, S, width, D, HEAD)
-
-
-@triton.jit
-def attention_probabilities_kernel(
-    q_ptr, k_ptr, lse_ptr, lse_rest_ptr, p_ptr, bias_ptr, key_lengths_ptr, cu_seqlens_ptr, firsts_ptr,
-    blocks, S, T, heads, tokens, q_batch, q_row, k_batch, k_row,
-    bias_batch, bias_head, bias_query, bias_key, seed: tl.uint64,
-    D: tl.constexpr, HEAD: tl.constexpr, CAUSAL: tl.constexpr, BIAS: tl.constexpr, DROP_PROB: tl.constexpr,
-    FACTOR: tl.constexpr, FOURS: tl.constexpr, ACC: tl.constexpr, LOWEST: tl.constexpr, PRECISION: tl.constexpr,
-    BLOCK_Q: tl.constexpr, BLOCK_K: tl.constexpr,
-):  # fmt: skip
-    # One program owns BLOCK_Q queries of one head of one sequence.
-    block, head, b = my_tile(blocks, heads)
-    batch, S, T, _, _, row0 = my_sequence(b, head, heads, S, T, tokens, cu_seqlens_ptr)
-    length, keys = my_length(b, S, T, key_lengths_ptr, CAUSAL, BIAS)
-    draws = my_draws(b, head, heads, S, T, firsts_ptr)
-    if BIAS is not None:
-        bias_ptr += b * bias_batch + head * bias_head
-    query = block * BLOCK_Q + tl.arange(0, BLOCK_Q)
-    q = load_rows(q_ptr + batch * q_batch + head * D, query, S, q_row, D, HEAD, True)
-    lse = tl.load(lse_ptr + row0 + query, mask=query < S, other=0)
-    lse_rest = tl.load(lse_rest_ptr + row0 + query, mask=query < S, other=0)
-    for first_key in tl.range(0, T, BLOCK_K):
-        key = first_key + tl.arange(0, BLOCK_K)
-        k = load_rows(k_ptr + batch * k_batch + head * D, key, keys, k_row, D, HEAD, True)
-        s = scores(
-            q, k, query[:, None], key[None, :], S, T, length, bias_ptr, bias_query, bias_key,
-            D, CAUSAL, BIAS, True, ACC, LOWEST, PRECISION,
-        )  # fmt: skip
-        p = probabilities(s, lse[:, None], lse_rest[:, None], BIAS, LOWEST)
-        if DROP_PROB > 0:
-            p = p * keep(seed, draws, query[:, None], first_key, T, DROP_PROB, FACTOR, FOURS, BLOCK_K)
-        address = p_ptr + (row0 + query[:, None]) * T + key[None, :]
-        tl.store(address, p.to(p_ptr.dtype.element_ty), mask=(query[:, None] < S) & (key[None, :] < T))
+LARGEST_HEAD = 128
 
 
 @launcher
@@ -206,8 +75,8 @@ def attention(
     """
     _check("attention", q, k, v, num_heads, bias, causal, drop_prob, seed, block)
     key_lengths = _lengths("attention", key_lengths, k)
-    problem = _problem(q, k, num_heads, bias, key_lengths, None, causal, drop_prob, seed)
-    y, lse, lse_rest = _forward(q, k, v, problem, block)
+    problem = problem_of(q, k, num_heads, bias, key_lengths, None, causal, drop_prob, seed)
+    y, lse, lse_rest = forward(q, k, v, problem, block)
     settings = int(num_heads), bool(causal), float(drop_prob), int(seed)
     return y, AttentionSaved(q, k, v, bias, key_lengths, y, lse, lse_rest, *settings)
 
@@ -219,8 +88,8 @@ def attention_backward(
     """dq, dk, dv. Raises TypeError if `saved` is not what `attention` saved, ValueError if dy is not shaped like its y."""
     _check_backward("attention_backward", dy, saved, AttentionSaved, block)
     s = saved
-    problem = _problem(s.q, s.k, s.num_heads, s.bias, s.key_lengths, None, s.causal, s.drop_prob, s.seed)
-    return _backward(dy, saved, problem, block)
+    problem = problem_of(s.q, s.k, s.num_heads, s.bias, s.key_lengths, None, s.causal, s.drop_prob, s.seed)
+    return backward(dy, saved, problem, block)
 
 
 @launcher
@@ -243,8 +112,8 @@ def attention_packed(
     """
     _check("attention_packed", q, k, v, num_heads, None, causal, drop_prob, seed, block, packed=True)
     cu_seqlens = _ends("attention_packed", cu_seqlens, q)
-    problem = _problem(q, k, num_heads, None, None, cu_seqlens, causal, drop_prob, seed)
-    y, lse, lse_rest = _forward(q, k, v, problem, block)
+    problem = problem_of(q, k, num_heads, None, None, cu_seqlens, causal, drop_prob, seed)
+    y, lse, lse_rest = forward(q, k, v, problem, block)
     settings = int(num_heads), bool(causal), float(drop_prob), int(seed)
     return y, AttentionPackedSaved(q, k, v, cu_seqlens, y, lse, lse_rest, *settings)
 
@@ -256,8 +125,8 @@ def attention_packed_backward(
     """dq, dk, dv. Raises what `attention_backward` raises."""
     _check_backward("attention_packed_backward", dy, saved, AttentionPackedSaved, block)
     s = saved
-    problem = _problem(s.q, s.k, s.num_heads, None, None, s.cu_seqlens, s.causal, s.drop_prob, s.seed)
-    return _backward(dy, saved, problem, block)
+    problem = problem_of(s.q, s.k, s.num_heads, None, None, s.cu_seqlens, s.causal, s.drop_prob, s.seed)
+    return backward(dy, saved, problem, block)
 
 
 @launcher
@@ -277,15 +146,8 @@ def attention_probabilities(
     _check("attention_probabilities", q, k, k, num_heads, bias, causal, drop_prob, seed, block)
     key_lengths = _lengths("attention_probabilities", key_lengths, k)
     _, saved = attention(q, k, k, num_heads, bias, key_lengths, causal, block=block)
-    q, k = _dense(q), _dense(k)
-    problem = _problem(q, k, num_heads, bias, key_lengths, None, causal, drop_prob, seed)
-    p = torch.empty((*saved.lse.shape, k.shape[1]), dtype=q.dtype, device=q.device)
-    tile = choose_tile("queries", problem, q.dtype, block)
-    blocks = triton.cdiv(problem["S"], tile["BLOCK_Q"])
-    attention_probabilities_kernel[(blocks * problem["heads"] * len(q),)](
-        q, k, saved.lse, saved.lse_rest, p, blocks=blocks, **_strides(q=q, k=k), **problem, **tile
-    )
-    return p, None
+    problem = problem_of(q, k, num_heads, bias, key_lengths, None, causal, drop_prob, seed)
+    return probabilities(q, k, problem, saved.lse, saved.lse_rest, block), None
 
 
 # --- what is refused --------------------------------------------------------------------------------------------------
@@ -374,14 +236,152 @@ def _ends(op: str, cu_seqlens: Any, q: Tensor) -> Tensor:
     return cu_seqlens
 
 
+# --- which rung runs --------------------------------------------------------------------------------------------------
+
+
+def is_plain(problem: "Problem") -> bool:
+    """Whether the second rung can do it, `plain.py`; else the third does, `general.py`.
+
+    It must be known without a look at the GPU, and be the same in forward and in backward. Lengths and packed sequences may
+    be there, and a sequence may be empty.
+    """
+    return (
+        problem.bias.ptr is None
+        and problem.drop_prob == 0
+        and not (problem.causal and problem.shape.S > problem.shape.T)  # the first queries would see nothing
+    )
+
+
+# --- how large a tile is ----------------------------------------------------------------------------------------------
+
+# How many queries and keys make a tile, by how many warps, in how many stages of loading ahead. A tile is as large as the
+# registers of its program allow: a larger one reads less, one that does not fit goes back and forth to memory.
+# "one block": forward over at most so many keys; "head": backward where queries and keys are at most so many queries.
+# Tensor cores take float16 and bfloat16; exact products of float32 and float64 hold all their factors in registers.
+GENERAL_TILES = {
+    ("half", 64): {
+        "one block": (128, 128, 8, 1), "forward": (128, 64, 8, 3),
+        "head": (128, 64, 8, 1), "queries": (128, 64, 8, 2), "keys": (64, 128, 8, 2),
+    },
+    ("half", 128): {
+        "one block": (64, 64, 8, 1), "forward": (128, 64, 8, 2),
+        "head": (64, 32, 8, 1), "queries": (64, 32, 8, 2), "keys": (32, 64, 8, 2),
+    },
+    ("single", 64): {
+        "one block": (32, 32, 4, 1), "forward": (64, 32, 8, 2),
+        "head": (32, 32, 8, 1), "queries": (32, 32, 4, 2), "keys": (32, 32, 4, 2),
+    },
+    ("single", 128): {
+        **dict.fromkeys(("one block", "forward", "head", "queries"), (16, 16, 4, 2)), "keys": (16, 16, 8, 2),
+    },
+    ("double", 64): dict.fromkeys(("one block", "forward", "head", "queries", "keys"), (32, 32, 8, 1)),
+    ("double", 128): dict.fromkeys(("one block", "forward", "head", "queries", "keys"), (16, 16, 4, 1)),
+}  # fmt: skip
+# The same where dropout wants registers too, and where a bias for every pair of query and key does.
+TILES_WITH_DROPOUT = {
+    ("half", 64): {"head": (64, 32, 8, 1), "queries": (128, 32, 8, 2), "keys": (32, 128, 8, 2)},
+    ("half", 128): {"forward": (64, 64, 8, 2)},
+}
+TILES_WITH_BIAS = {
+    ("half", 64): {
+        "one block": (64, 128, 8, 1), "forward": (64, 64, 8, 3),
+        "head": (64, 32, 8, 1), "queries": (128, 32, 8, 2), "keys": (32, 128, 8, 2),
+    },
+    ("half", 128): {"forward": (64, 64, 8, 2)},
+}  # fmt: skip
+# Of the second rung. Those of half precision and 64 features were the fastest of some two dozen on an H200.
+PLAIN_TILES = GENERAL_TILES | {
+    ("half", 64): {
+        "one block": (64, 128, 4, 1), "forward": (64, 64, 4, 3),
+        "head": (128, 128, 8, 2), "queries": (64, 64, 4, 3), "keys": (32, 128, 4, 3),
+    },
+    ("single", 64): GENERAL_TILES["single", 64] | {"keys": (32, 32, 8, 2)},
+}  # fmt: skip
+# The same where a program has edges to look after as well, or rows that lie apart, for which there is no register left.
+PLAIN_TILES_WITH_EDGES = {("half", 64): {"head": (128, 32, 8, 1), "keys": (32, 128, 8, 3)}}
+
+
+class Launch(NamedTuple):
+    """How a kernel is launched over a problem."""
+
+    tile: Tile
+    options: dict[str, int]  # warps and stages
+    query_blocks: int  # of the longest sequence
+    key_blocks: int
+
+
+def has_edges(problem: "Problem", queries: int, keys: int, arrays: Sequence[Rows]) -> bool:
+    """Whether some tiles need more than their products: comparisons, or offsets of their own for every array."""
+    mask, shape = problem.mask, problem.shape
+    by_place = problem.causal or mask.key_lengths is not None or mask.cu_seqlens is not None
+    by_size = shape.S % queries != 0 or shape.T % keys != 0
+    return by_place or by_size or any(array.step is not None for array in arrays)
+
+
+def choose_tile(kernel: str, problem: "Problem", block: tuple[int, int] | None, *arrays: Rows) -> Launch:
+    """The tile of one of the kernels, no larger than the problem; `block` overrules its size. `arrays`: what it reads."""
+    shape, mask = problem.shape, problem.mask
+    features = max(16, triton.next_power_of_2(problem.features))
+    kind = {2: "half", 4: "single", 8: "double"}[problem.dtype.itemsize], max(64, features)
+    tiles = (PLAIN_TILES if is_plain(problem) else GENERAL_TILES)[kind]
+    if is_plain(problem) and has_edges(problem, *tiles[kernel][:2], arrays):
+        tiles = tiles | PLAIN_TILES_WITH_EDGES.get(kind, {})
+    if problem.drop_prob:
+        tiles = tiles | TILES_WITH_DROPOUT.get(kind, {})
+    if problem.bias.query is not None:
+        tiles = tiles | TILES_WITH_BIAS.get(kind, {})
+    queries, keys, warps, stages = tiles[kernel]
+    queries = min(queries, max(16, triton.next_power_of_2(shape.S)))
+    keys = min(keys, max(16, triton.next_power_of_2(shape.T)))
+    if block is not None:
+        queries, keys = block
+    if not INTERPRETED and triton.runtime.driver.active.get_current_target().backend == "hip":
+        # AMD's warps have 64 lanes, and what is loaded ahead waits in registers
+        warps, stages = max(4, warps // 2), max(1, stages - 1)
+    packed = mask.cu_seqlens is not None
+    steps = (shape.heads * problem.features, *(array.step for array in arrays if array.step is not None))
+    furthest = max(steps) * (max(queries, keys) - 1) + features  # of a tile's numbers, counted from its first
+    constants = (
+        queries,
+        keys,
+        features,
+        not packed and shape.S % queries == 0,
+        not packed and shape.T % keys == 0 and mask.key_lengths is None,
+        tl.float64 if problem.dtype == torch.float64 else tl.float32,
+        torch.finfo(problem.statistics).min,
+        tl.int32 if furthest < 2**31 else tl.int64,
+        input_precision(),
+    )
+    tile = Tile(*map(tl.constexpr, constants))
+    options = {"num_warps": warps, "num_stages": stages}
+    return Launch(tile, options, triton.cdiv(shape.S, queries), triton.cdiv(shape.T, keys))
+
+
 # --- what launchers share ---------------------------------------------------------------------------------------------
 
 
-def _problem(
+class Problem(NamedTuple):
+    """What is asked, as all kernels are told it."""
+
+    shape: Shape
+    mask: Mask
+    bias: Bias
+    dropout: Dropout | None
+    seed: int
+    # The same for the launcher, in Python's own types.
+    sequences: int
+    features: int  # of a head
+    causal: bool
+    drop_prob: float
+    dtype: torch.dtype
+    statistics: torch.dtype
+
+
+def problem_of(
     q: Tensor, k: Tensor, num_heads: int, bias: Tensor | None, key_lengths: Tensor | None, cu_seqlens: Tensor | None,
     causal: bool, drop_prob: float, seed: int,
-) -> dict[str, Any]:  # fmt: skip
-    """What all kernels are told alike."""
+) -> Problem:  # fmt: skip
+    """What all kernels are told alike. Packed sequences whose ends are on a GPU alone are waited for."""
     num_heads, causal, drop_prob = int(num_heads), bool(causal), float(drop_prob)  # NumPy's are none for Triton
     firsts = None
     if cu_seqlens is None:
@@ -392,102 +392,121 @@ def _problem(
         T = S
         if drop_prob:
             firsts = torch.from_numpy(num_heads * (np.cumsum(lengths**2) - lengths**2)).to(q.device)
-    kind = None
-    strides: tuple[int | None, ...] = (None,) * 4
-    if bias is not None:
-        kind = "boolean" if bias.dtype == torch.bool else "added"
-        if bias.dtype == torch.float64:
-            bias = bias.to(statistics_dtype(q))  # what does not fit becomes -inf
-        bias = bias.expand(batch, num_heads, S, T)
-        strides = bias.stride()
-        if strides[2] == 0:
-            strides = (*strides[:2], None, strides[3])  # one row for all queries
     D = q.shape[-1] // num_heads
-    return {
-        "bias_ptr": bias,
-        "key_lengths_ptr": None if key_lengths is None else key_lengths.contiguous(),
-        "cu_seqlens_ptr": None if cu_seqlens is None else cu_seqlens.contiguous(),
-        "firsts_ptr": firsts,
-        "S": S,
-        "T": T,
-        "heads": num_heads,
-        "tokens": q.shape[0],
-        "seed": int(seed) & SEED_BITS,
-        **dict(zip(("bias_batch", "bias_head", "bias_query", "bias_key"), strides, strict=True)),
-        "D": D,
-        "HEAD": max(16, triton.next_power_of_2(D)),
-        "CAUSAL": causal,
-        "BIAS": kind,
-        "DROP_PROB": drop_prob,
-        "FACTOR": dropout_factor(drop_prob),
-        "FOURS": T % 4 == 0 and cu_seqlens is None,
-        "ACC": accumulator(q),
-        "LOWEST": torch.finfo(statistics_dtype(q)).min,
-        "PRECISION": input_precision(),
-    }
-
-
-def _sequences(problem: dict[str, Any], q: Tensor) -> int:
-    return len(q) if problem["cu_seqlens_ptr"] is None else len(problem["cu_seqlens_ptr"]) - 1
-
-
-def _forward(q: Tensor, k: Tensor, v: Tensor, problem: dict[str, Any], block: tuple[int, int] | None) -> Any:
-    """y, lse, lse_rest."""
-    y = torch.empty(q.shape, dtype=q.dtype, device=q.device)
-    heads = problem["heads"]
-    shape = (len(q), heads, q.shape[1]) if q.ndim == 3 else (heads, len(q))
-    lse, lse_rest = (torch.empty(shape, dtype=statistics_dtype(q), device=q.device) for _ in range(2))
-    q, k, v = (_dense(x) for x in (q, k, v))
-    tile = choose_tile("one tile", problem, q.dtype, block)
-    one_tile = problem["T"] <= tile["BLOCK_K"]
-    if not one_tile:
-        tile = choose_tile("forward", problem, q.dtype, block)
-    blocks = triton.cdiv(problem["S"], tile["BLOCK_Q"])
-    attention_kernel[(blocks * heads * _sequences(problem, q),)](
-        q, k, v, y, lse, lse_rest, blocks=blocks, **_strides(q=q, k=k, v=v), **problem, **tile, ONE_TILE=one_tile
+    dropout = None
+    if drop_prob:
+        fours = T % 4 == 0 and cu_seqlens is None
+        dropout = Dropout(firsts, *map(tl.constexpr, (drop_prob, dropout_factor(drop_prob), fours)))
+    return Problem(
+        shape=Shape(S, T, num_heads, q.shape[0], tl.constexpr(D)),
+        mask=Mask(
+            None if key_lengths is None else key_lengths.contiguous(),
+            None if cu_seqlens is None else cu_seqlens.contiguous(),
+            tl.constexpr(causal),
+        ),
+        bias=_bias(bias, (batch, num_heads, S, T), statistics_dtype(q)),
+        dropout=dropout,
+        seed=int(seed) & SEED_BITS,
+        sequences=batch,
+        features=D,
+        causal=causal,
+        drop_prob=drop_prob,
+        dtype=q.dtype,
+        statistics=statistics_dtype(q),
     )
+
+
+def _bias(bias: Tensor | None, shape: tuple[int, int, int, int], widest: torch.dtype) -> Bias:
+    """The bias as a kernel is told it; one row for all queries is read once for all of them."""
+    if bias is None:
+        return Bias(None, None, None, None, None, tl.constexpr(False))
+    added = bias.dtype != torch.bool
+    if bias.dtype == torch.float64:
+        bias = bias.to(widest)  # what does not fit becomes -inf
+    bias = bias.expand(shape)
+    batch, head, query, key = bias.stride()
+    return Bias(bias, batch, head, None if query == 0 else query, key, tl.constexpr(added))
+
+
+def forward(q: Tensor, k: Tensor, v: Tensor, problem: Problem, block: tuple[int, int] | None) -> Any:
+    """y, lse, lse_rest."""
+    heads = problem.shape.heads
+    y = torch.empty(q.shape, dtype=q.dtype, device=q.device)
+    saved_shape = (len(q), heads, q.shape[1]) if q.ndim == 3 else (heads, len(q))
+    lse, lse_rest = (torch.empty(saved_shape, dtype=problem.statistics, device=q.device) for _ in range(2))
+    arrays = [_rows(x) for x in (q, k, v, y)]
+    launch = choose_tile("one block", problem, block, *arrays)
+    one_block = launch.key_blocks <= 1
+    if not one_block:
+        launch = choose_tile("forward", problem, block, *arrays)
+    tile, options, blocks, _ = launch
+    grid = (blocks * heads * problem.sequences,)
+    statistics = Statistics(lse, lse_rest)
+    _, mask, bias, dropout, seed, *_ = problem
+    if is_plain(problem):
+        attention_plain_kernel[grid](
+            *arrays, statistics, problem.shape, mask, blocks, tile, ONE_BLOCK=one_block, **options
+        )
+    else:
+        attention_general_kernel[grid](
+            *arrays, statistics, bias, problem.shape, mask, dropout, seed, blocks, tile, ONE_BLOCK=one_block, **options
+        )
     return y, lse, lse_rest
 
 
-def _backward(dy: Tensor, saved: Any, problem: dict[str, Any], block: tuple[int, int] | None) -> Any:
+def backward(dy: Tensor, saved: Any, problem: Problem, block: tuple[int, int] | None) -> Any:
     """dq, dk, dv."""
-    q, k, v, dy = (_dense(x) for x in (saved.q, saved.k, saved.v, dy))
-    y, lse, lse_rest = saved.y.contiguous(), saved.lse, saved.lse_rest
-    dq, dk, dv = (torch.empty(x.shape, dtype=x.dtype, device=x.device) for x in (q, k, v))
-    strides = _strides(q=q, k=k, v=v, dy=dy)
-    S, T, heads = problem["S"], problem["T"], problem["heads"]
-    pairs = heads * _sequences(problem, q)
+    shape, mask, bias, dropout, seed, *_ = problem
+    gradients = [torch.empty(x.shape, dtype=x.dtype, device=x.device) for x in (saved.q, saved.k, saved.v)]
+    q, k, v, y, dy = (_rows(x) for x in (saved.q, saved.k, saved.v, saved.y, dy))
+    dq, dk, dv = map(_rows, gradients)
+    statistics = Statistics(saved.lse, saved.lse_rest)
+    pairs = shape.heads * problem.sequences
+    plain = is_plain(problem)
+    exact = {"EXACT": problem.dtype.itemsize > 2}
 
-    tile = choose_tile("head", problem, q.dtype, block)
-    if max(S, T) <= tile["BLOCK_Q"]:
-        attention_backward_head_kernel[(pairs,)](
-            q, k, v, y, dy, lse, lse_rest, dq, dk, dv, **strides, **problem, **tile
-        )  # fmt: skip
-        return dq, dk, dv
+    tile, options, *_ = launch = choose_tile("head", problem, block, q, k, v, y, dy)
+    if max(shape.S, shape.T) <= tile.queries.value:
+        inputs = (q, k, v, y, dy, statistics, dq, dk, dv)
+        if plain:
+            attention_plain_head_kernel[(pairs,)](*inputs, shape, mask, tile, **exact, **options)
+        else:
+            attention_general_head_kernel[(pairs,)](*inputs, bias, shape, mask, dropout, seed, tile, **options)
+        return tuple(gradients)
 
-    delta = torch.empty_like(lse)
-    tile = choose_tile("queries", problem, q.dtype, block)
-    blocks = triton.cdiv(S, tile["BLOCK_Q"])
-    attention_delta_kernel[(blocks * pairs,)](
-        dy, y, delta, problem["cu_seqlens_ptr"], blocks, S, heads, problem["tokens"], dy.stride(0), dy.stride(-2),
-        problem["D"], problem["HEAD"], problem["ACC"], tile["BLOCK_Q"],
-    )  # fmt: skip
-    attention_backward_queries_kernel[(blocks * pairs,)](
-        q, k, v, dy, lse, lse_rest, delta, dq, blocks=blocks, **strides, **problem, **tile
+    delta = torch.empty_like(saved.lse)
+    for owners in ("queries", "keys"):
+        launch = choose_tile(owners, problem, block, q, k, v, y, dy)
+        tile, options, blocks, key_blocks = launch
+        inputs = (q, k, v, y, dy, statistics, delta, dq)
+        if owners == "keys":
+            inputs, blocks = (q, k, v, dy, statistics, delta, dk, dv), key_blocks
+        grid = (blocks * pairs,)
+        if plain:
+            kernel = attention_plain_queries_kernel if owners == "queries" else attention_plain_keys_kernel
+            kernel[grid](*inputs, shape, mask, blocks, tile, **exact, **options)
+        else:
+            kernel = attention_general_queries_kernel if owners == "queries" else attention_general_keys_kernel
+            kernel[grid](*inputs, bias, shape, mask, dropout, seed, blocks, tile, **options)
+    return tuple(gradients)
+
+
+def probabilities(
+    q: Tensor, k: Tensor, problem: Problem, lse: Tensor, lse_rest: Tensor, block: tuple[int, int] | None
+) -> Tensor:
+    """(B, h, S, T), after dropout. The third rung does it, whatever is asked."""
+    shape, mask, bias, dropout, seed, *_ = problem
+    p = torch.empty((*lse.shape, shape.T), dtype=q.dtype, device=q.device)
+    arrays = _rows(q), _rows(k)
+    tile, options, blocks, _ = choose_tile("queries", problem, block, *arrays)
+    attention_probabilities_kernel[(blocks * shape.heads * problem.sequences,)](
+        *arrays, p, Statistics(lse, lse_rest), bias, shape, mask, dropout, seed, blocks, tile, **options
     )
-    tile = choose_tile("keys", problem, q.dtype, block)
-    blocks = triton.cdiv(T, tile["BLOCK_K"])
-    attention_backward_keys_kernel[(blocks * pairs,)](
-        q, k, v, dy, lse, lse_rest, delta, dk, dv, blocks=blocks, **strides, **problem, **tile
-    )
-    return dq, dk, dv
+    return p
 
 
-def _dense(x: Tensor) -> Tensor:
-    """The features of a token side by side in memory, as the kernels read them; the other axes as they are."""
-    return x if x.stride(-1) == 1 or x.shape[-1] == 1 else x.contiguous()
-
-
-def _strides(**arrays: Tensor) -> dict[str, int]:
-    """From one sequence to the next and from one token to the next; packed sequences start at any token."""
-    return {f"{name}_{axis}": x.stride(i) for name, x in arrays.items() for axis, i in (("batch", 0), ("row", -2))}
+def _rows(x: Tensor) -> Rows:
+    """Where an array lies. The features of a row must be side by side, as the kernels read them; else it is copied."""
+    x = x if x.stride(-1) == 1 or x.shape[-1] == 1 else x.contiguous()
+    step = x.stride(-2)
+    return Rows(x, x.stride(0), None if step == x.shape[-1] else step)

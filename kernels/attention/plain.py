@@ -212,7 +212,9 @@ def attention_plain_kernel(q, k, v, y, statistics, shape, mask, blocks, tile, ON
     log_total = tl.log(online.total)
     lse = online.m * LN2 + log_total
     rest = (online.m - lse * LOG2E) * LN2 + log_total
-    if mask.key_lengths is not None:  # the lowest number says that a row sees nothing, and leaves all of log T to the rest
+    if (
+        mask.key_lengths is not None
+    ):  # the lowest number says that a row sees nothing, and leaves all of log T to the rest
         rest = tl.where(sight.blind & (lse == lse), log_total, rest)
         lse = tl.where(sight.blind & (lse == lse), tile.lowest, lse)
     store_statistic(statistics.lse, lse, first_query, sequence, tile, CHECK)
@@ -422,7 +424,17 @@ def attention_plain_head_kernel(q, k, v, y, dy, statistics, dq, dk, dv, shape, m
         dq_tile = dot(ds, k_tile, dq_tile, tile.precision)
         dk_tile = dot(tl.trans(ds), q_tile, zeros, tile.precision)
         store_key_gradients(
-            KeyGradients(dk_tile, dv_tile), dk, dv, first_key, at, sequence, sight, mask, shape, tile, not tile.whole_keys
+            KeyGradients(dk_tile, dv_tile),
+            dk,
+            dv,
+            first_key,
+            at,
+            sequence,
+            sight,
+            mask,
+            shape,
+            tile,
+            not tile.whole_keys,
         )
     dq_tile = dq_tile * shape.D**-0.5
     store_tile(head_of(dq, at, sequence, shape), dq_tile, 0, sequence.S, shape, tile, tile.queries, CHECK)

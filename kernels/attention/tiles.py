@@ -32,7 +32,7 @@ class Rows(NamedTuple):
 
     ptr: Any
     batch: Any  # numbers from one sequence to the next; of packed sequences, from one token to the next
-    step: Any  # numbers from one row to the next
+    step: Any  # numbers from one row to the next; None where it is H, so that arrays side by side share their offsets
 
 
 class Statistics(NamedTuple):
@@ -127,7 +127,11 @@ def sequence_of(at, shape, mask):
 @triton.jit
 def head_of(rows, at, sequence, shape):
     """The head of an array at a place."""
-    return Head(rows.ptr + sequence.index * rows.batch + at.head * shape.D, rows.step)
+    ptr = rows.ptr + sequence.index * rows.batch + at.head * shape.D
+    if rows.step is None:
+        return Head(ptr, shape.heads * shape.D)
+    else:
+        return Head(ptr, rows.step)
 
 
 # --- what is read and written -----------------------------------------------------------------------------------------
@@ -138,11 +142,11 @@ def load_tile(head, first, rows, shape, tile, BLOCK: tl.constexpr, CHECK: tl.con
     """(BLOCK, features) of a head from row `first` on; zeros beyond `rows` (if CHECK) and beyond D."""
     row, feature = tl.arange(0, BLOCK)[:, None], tl.arange(0, tile.features)[None, :]
     address = head.ptr + tl.cast(first, tl.int64) * head.step + (row.to(tile.offset) * head.step + feature)
-    if CHECK and shape.D < tile.features:
+    if CHECK and tile.features > shape.D:
         return tl.load(address, mask=(first + row < rows) & (feature < shape.D), other=0)
     elif CHECK:
         return tl.load(address, mask=first + row < rows, other=0)
-    elif shape.D < tile.features:
+    elif tile.features > shape.D:
         return tl.load(address, mask=feature < shape.D, other=0)
     else:
         return tl.load(address)
@@ -154,11 +158,11 @@ def store_tile(head, value, first, rows, shape, tile, BLOCK: tl.constexpr, CHECK
     row, feature = tl.arange(0, BLOCK)[:, None], tl.arange(0, tile.features)[None, :]
     address = head.ptr + tl.cast(first, tl.int64) * head.step + (row.to(tile.offset) * head.step + feature)
     value = value.to(head.ptr.dtype.element_ty)
-    if CHECK and shape.D < tile.features:
+    if CHECK and tile.features > shape.D:
         tl.store(address, value, mask=(first + row < rows) & (feature < shape.D))
     elif CHECK:
         tl.store(address, value, mask=first + row < rows)
-    elif shape.D < tile.features:
+    elif tile.features > shape.D:
         tl.store(address, value, mask=feature < shape.D)
     else:
         tl.store(address, value)
