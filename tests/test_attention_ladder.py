@@ -63,7 +63,7 @@ def test_the_first_rung(rule: Property):
     ("shape", "num_heads", "message"),
     [
         ((1, 24, 32), 2, "the first rung has whole tiles of 16 x 16, got 24 queries and 24 keys"),
-        ((1, 0, 32), 2, "the first rung has whole tiles of 64 x 64, got 0 queries and 0 keys"),
+        ((1, 0, 32), 2, "the first rung has whole tiles of 32 x 32, got 0 queries and 0 keys"),
         ((1, 16, 24), 1, "the first rung has heads of 16, 32, 64 or 128 features, got 24 in 1 heads"),
         ((1, 16, 256), 1, "the first rung has heads of 16, 32, 64 or 128 features, got 256 in 1 heads"),
     ],

@@ -196,14 +196,14 @@ def attention(
     block: tuple[int, int] | None = None,
 ) -> tuple[Float[Tensor, "B S H"], FirstSaved]:
     """Each query's average of the values, in `num_heads` slices of H. `block`: queries and keys of a tile, powers of two from
-    16; if it is not said, the largest up to 64 that S and T are multiples of.
+    16; if it is not said, the largest up to 64 (in float32 up to 32) that S and T are multiples of.
 
     Raises ValueError unless S and T are multiples of the tile, and H / `num_heads` is 16, 32, 64 or 128.
     """
     T = k.shape[-2]
     for name, x in (("k", k), ("v", v)):
         require("attention", name, x, (q.shape[0], T, q.shape[-1]), q.dtype)
-    block = _tile(q.shape[1], T, q.shape[-1], num_heads, block)
+    block = _tile(q.shape[1], T, q.shape[-1], num_heads, block, _largest(q))
     heads = [_heads_apart(x, num_heads) for x in (q, k, v)]
     S, D = heads[0].shape[1:]
     y = torch.empty_like(heads[0])
@@ -221,7 +221,7 @@ def attention_backward(
     q, k, v, y, lse, num_heads = saved
     (heads, S, D), T = q.shape, k.shape[1]
     require("attention_backward", "dy", dy, (heads // num_heads, S, num_heads * D), q.dtype)
-    block = _tile(S, T, num_heads * D, num_heads, block)
+    block = _tile(S, T, num_heads * D, num_heads, block, _largest(q))
     dy = _heads_apart(dy, num_heads)
     delta = torch.empty_like(lse)
     dq, dk, dv = (torch.empty_like(x) for x in (q, k, v))
@@ -232,10 +232,10 @@ def attention_backward(
     return tuple(_heads_together(x, num_heads) for x in (dq, dk, dv))
 
 
-def _tile(S: int, T: int, width: int, num_heads: int, block: tuple[int, int] | None) -> tuple[int, int]:
+def _tile(S: int, T: int, width: int, num_heads: int, block: tuple[int, int] | None, largest: int) -> tuple[int, int]:
     """Queries and keys of a tile. Raises ValueError for sizes that have none."""
     if block is None:
-        block = max(16, math.gcd(64, S)), max(16, math.gcd(64, T))
+        block = max(16, math.gcd(largest, S)), max(16, math.gcd(largest, T))
     for side, value in enumerate(block):
         require_power_of_two("attention", f"block[{side}]", value, 16)
     if S % block[0] or T % block[1] or S == 0 or T == 0:
@@ -243,6 +243,11 @@ def _tile(S: int, T: int, width: int, num_heads: int, block: tuple[int, int] | N
     if width not in (num_heads * features for features in (16, 32, 64, 128)):
         raise ValueError(f"the first rung has heads of 16, 32, 64 or 128 features, got {width} in {num_heads} heads")
     return block
+
+
+def _largest(x: Tensor) -> int:
+    """The largest side of a tile whose program has room in its registers."""
+    return 64 if x.element_size() == 2 else 32
 
 
 def _heads_apart(x: Float[Tensor, "B S H"], num_heads: int) -> Float[Tensor, "heads S D"]:

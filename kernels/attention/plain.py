@@ -186,7 +186,7 @@ def attention_plain_kernel(q, k, v, y, statistics, shape, mask, blocks, tile, ON
     at = place_of(blocks, shape)
     sequence = sequence_of(at, shape, mask)
     first_query = at.block * tile.queries
-    if mask.cu_seqlens is not None:
+    if mask.cu_seqlens is not None:  # noqa: SIM102 - the compiler decides the one, a program the other
         if first_query >= sequence.S:
             return
     sight = sight_of(at, sequence, mask, shape, tile)
@@ -279,7 +279,7 @@ def attention_plain_queries_kernel(
     at = place_of(blocks, shape)
     sequence = sequence_of(at, shape, mask)
     first_query = at.block * tile.queries
-    if mask.cu_seqlens is not None:
+    if mask.cu_seqlens is not None:  # noqa: SIM102 - the compiler decides the one, a program the other
         if first_query >= sequence.S:
             return
     sight = sight_of(at, sequence, mask, shape, tile)
@@ -350,7 +350,7 @@ def attention_plain_keys_kernel(
     at = place_of(blocks, shape)
     sequence = sequence_of(at, shape, mask)
     first_key = at.block * tile.keys
-    if mask.cu_seqlens is not None:
+    if mask.cu_seqlens is not None:  # noqa: SIM102 - the compiler decides the one, a program the other
         if first_key >= sequence.T:
             return
     sight = sight_of(at, sequence, mask, shape, tile)
