@@ -44,17 +44,19 @@ def test_every_kernel_mutant_is_caught(mutant: KernelMutant, record_property: Ca
         KernelMutant("bias_gelu", "activations", "_gelu", "", "nothing", "0.5 * x", "x * 0.5"),
         KernelMutant("dropout", "random", "keep_fours", "", "nothing", "factor, 0.0", "1 * factor, 0.0"),
         KernelMutant("dropout", "dropout", "dropout_kernel", "", "nothing", "first + tl", "1 * first + tl"),
+        KernelMutant("attention", "attention/first", "tile_of", "", "nothing", "+ first", "+ 1 * first"),
+        KernelMutant("attention", "attention/plain", "attend", "", "nothing", "online.m - m", "online.m - 1 * m"),
+        KernelMutant("attention", "attention/general", "attend", "", "nothing", "online.m - m", "online.m - 1 * m"),
         KernelMutant(
-            "attention", "attention/launch", "attention_kernel", "", "nothing", "m = new_m\n", "m = 1 * new_m\n"
+            "attention", "attention/tiles", "place_of", "", "nothing", "program % blocks", "1 * program % blocks"
         ),
-        KernelMutant("attention", "attention/backward", "attention_delta_kernel", "", "nothing", "dy * y", "y * dy"),
-        KernelMutant("attention", "attention/tiles", "my_length", "", "nothing", "return T", "return 1 * T"),
     ],
     ids=lambda m: m.file,
 )
 def test_an_edit_of_a_kernel_that_changes_nothing_is_not_caught(unharmed: KernelMutant):
     """What mutants are caught by is their mistake, not the way they are planted."""
-    likely = [p for p in PROPERTIES if p.op == unharmed.op and any(w in p.name for w in (VALUE, GRADIENTS, TILES))]
+    rules = FIRST_RUNG_RULES if unharmed.in_first_rung else PROPERTIES
+    likely = [p for p in rules if p.op == unharmed.op and any(w in p.name for w in (VALUE, GRADIENTS, TILES))]
     with unharmed.planted() as impl:
         assert first_to_fail(likely, impl, every=4) is None
 
