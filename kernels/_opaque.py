@@ -64,7 +64,12 @@ def _saved(op: str, arrays: Sequence[Tensor], outputs: Sequence[Tensor], setting
     return AttentionPackedSaved(q, k, v, lengths, y, lse, lse_rest, num_heads, causal, number, seed)
 
 
-@torch.library.custom_op("minirembert::forward", mutates_args=())
+SETTINGS = "Tensor? bias, Tensor? lengths, SymInt num_heads, bool causal, float number, SymInt seed"
+
+
+@torch.library.custom_op(
+    "minirembert::forward", mutates_args=(), schema=f"(str op, Tensor[] arrays, {SETTINGS}) -> Tensor[]"
+)
 def forward(
     op: str, arrays: Sequence[Tensor], bias: Tensor | None, lengths: Tensor | None, num_heads: int, causal: bool,
     number: float, seed: int,
@@ -95,7 +100,11 @@ def _(
     return [y]
 
 
-@torch.library.custom_op("minirembert::backward", mutates_args=())
+@torch.library.custom_op(
+    "minirembert::backward",
+    mutates_args=(),
+    schema=f"(str op, Tensor dy, Tensor[] arrays, Tensor[] outputs, {SETTINGS}) -> Tensor[]",
+)
 def backward(
     op: str, dy: Tensor, arrays: Sequence[Tensor], outputs: Sequence[Tensor], bias: Tensor | None, lengths: Tensor | None,
     num_heads: int, causal: bool, number: float, seed: int,
