@@ -106,7 +106,7 @@ def test_attention_in_half_precision_uses_matrix_instructions(compiled: Any, ker
 
 @pytest.mark.parametrize("target", ["sm_80", "sm_90"])  # gfx942 prefetches into registers
 @pytest.mark.parametrize(
-    "kernel", ["attention_kernel", "attention_backward_keys_kernel", "attention_backward_queries_kernel"]
+    "kernel", [f"attention_{rung}_{what}kernel" for rung in ("plain", "general") for what in ("", "keys_", "queries_")]
 )
 def test_loops_over_tiles_copy_asynchronously(compiled: Any, kernel: str, target: str) -> None:
     reports = [

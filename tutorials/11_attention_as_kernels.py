@@ -6,7 +6,8 @@ Attention has a matrix in the middle that nobody asked for: S x T probabilities,
 used once on v, and is much larger than any of them. This chapter takes the NumPy function apart until that matrix is
 gone, first forward and then backward, and says at each step how many numbers travel. The counter has the last word.
 
-Read beside it: ``minirembert/ops/attention.py``, and its twin, the folder ``kernels/attention/``.
+Read beside it: ``minirembert/ops/attention.py``, and ``kernels/attention/first.py``, which has this chapter's kernels and
+nothing else. The kernels that usually run, ``plain.py`` and ``general.py`` beside it, add to them what the later sections say.
 Chapter 4 says what attention computes. Chapter 9 has the recurrence (m, l) and the words. Chapter 10 says why a sum wants
 one owner.
 """
@@ -20,6 +21,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from kernels.attention import attention, attention_backward, attention_probabilities
+from kernels.attention import first as first_rung
 from kernels.traffic import Traffic, traffic
 from minirembert.ops import attention as reference
 from minirembert.ops.random import keep_mask
@@ -69,10 +71,19 @@ assert np.allclose(y / total, exact[0])
 assert np.allclose((m + np.log(total))[:, 0], saved.lse[0, 0])
 
 # %%
-# That is the kernel, line by line: a program owns a block of queries of one head, and these lines are its loop. One thing
-# differs. A chip computes exp(x) as :math:`2^{x \log_2 e}`. The multiplication can be had for free, if log2 e is part of the
-# scale of the scores, which are multiplied by something anyway. m is then counted in bits, and only lse goes back to
-# base e. It cannot be done where a mask is *added*: the lowest float32 times log2 e is infinite.
+# That is the kernel, line by line: a program owns a block of queries of one head, and these lines are its loop. Open
+# ``attention_first_kernel`` in ``kernels/attention/first.py`` and compare: a block of queries is loaded, then the loop comes,
+# then the division. Every argument says its shape. Its tiles must be whole, so S and T are multiples of a block.
+
+one_head = [np.stack([a, a])[:1].astype(np.float32) for a in (rng.standard_normal((32, d)), k, v)]
+by_kernel, _ = first_rung.attention(*one_head, num_heads=1, block=(16, BLOCK))
+assert np.allclose(by_kernel, reference.attention(*one_head, num_heads=1)[0], atol=1e-5)
+
+# %%
+# The kernels that usually run differ in one thing. A chip computes exp(x) as :math:`2^{x \log_2 e}`. The multiplication can be
+# had for free, if log2 e is part of the scale of the scores, which are multiplied by something anyway. m is then counted in
+# bits, and only lse goes back to base e. It cannot be done where a mask is *added*: the lowest float32 times log2 e is
+# infinite.
 
 LOG2E = math.log2(math.e)
 scores = q @ k.T / math.sqrt(d)
@@ -108,7 +119,10 @@ def forward(q, k, v, block: int | tuple[int, int] = BLOCK, **settings) -> Traffi
 
 count = forward(q, k, v)
 print(count)
-assert count["attention_kernel"].programs == B * h * n
+assert count["attention_plain_kernel"].programs == B * h * n
+with traffic() as by_first:  # the first rung asks for the same, but for lse_rest, which it does not save
+    first_rung.attention(q, k, v, h, block=(BLOCK, BLOCK))
+assert (by_first.loaded, by_first.stored) == (count.loaded, count.stored - statistic)
 assert count.loaded == (1 + 2 * n) * array
 assert count.stored == array + 2 * statistic
 
@@ -116,7 +130,7 @@ assert count.stored == array + 2 * statistic
 # k and v are asked for n times. They need not come from memory each time: the programs of one head are neighbours, and
 # k and v of a head are small enough for a cache. Also n is in our hands. Larger blocks of queries mean fewer of them, until
 # registers run out. And if all keys fit one tile, there is nothing to rescale, and the loop falls away: the kernel has
-# that path written out first (``ONE_TILE``).
+# a path without it (``ONE_BLOCK``).
 
 assert (
     forward(q, k, v, block=(16, 64)).total == count.total
@@ -164,13 +178,14 @@ right.set(title="causal: skipped, whole, compared", xlabel="block of keys", ylab
 plt.show()
 
 # %%
-# Padding is another reason not to look. With ``key_lengths`` the kernel stops after the last real key. A sequence of 37
-# keys in blocks of 16 has 3 blocks, not 4. And a sequence without any real key? It is defined to attend to all keys alike,
-# as in Hugging Face, so it visits all 4. Each program also loads the length of its sequence, 8 bytes.
+# Padding is another reason not to look. With ``key_lengths`` the kernel stops after the last real key, and reads none behind
+# it: of 37 keys in blocks of 16 it visits 3 blocks, not 4, and of the third it loads 5 keys. And a sequence without any real
+# key? It is defined to attend to all keys alike, as in Hugging Face, so it reads all 64. Each program also loads the length
+# of its sequence, 8 bytes.
 
-for length, blocks in ((64, 4), (37, 3), (16, 1), (0, 4)):
+for length, read in ((64, 64), (37, 37), (16, 16), (0, 64)):
     padded = forward(q, k, v, key_lengths=np.array([length]))
-    assert padded.loaded == array + n * blocks * 2 * tile + 8 * padded["attention_kernel"].programs
+    assert padded.loaded == array + n * read * 2 * tile // BLOCK + 8 * padded["attention_plain_kernel"].programs
 
 # %%
 # Dropout without a mask in memory
@@ -214,10 +229,11 @@ assert np.abs(ordinary.lse_rest).max() < 1e-6
 # dQ is a sum over keys, dK and dV are sums over queries. A program that owns keys has all of its dK and dV, but only a part
 # of everybody's dQ. It would have to add that to memory, with atomics: in another order each time (chapter 10), and n
 # times. So there are two kernels. One owns keys and makes dK and dV. The other owns queries and makes dQ. The price is that
-# scores and dP are computed in both: seven products in place of five. A small one before them makes delta = dy . y.
+# scores and dP are computed in both: seven products in place of five. Both need delta = dy . y. In ``first.py`` a small kernel
+# before them makes it. Where speed counts, the owners of queries do: they have dy anyway, and leave delta for the others.
 #
-# Prediction, in arrays of B S H and statistics of B h S: delta loads 2 and stores a statistic. The owners of queries load q
-# and dy, 3 statistics, and n times k and v. The owners of keys load k and v, and n times q, dy and the 3 statistics.
+# Prediction, in arrays of B S H and statistics of B h S: the owners of queries load q, dy and y, 2 statistics, and n times k
+# and v; they store dq and delta. The owners of keys load k and v, and n times q, dy and 3 statistics.
 
 
 def backward(block: int, **settings) -> Traffic:
@@ -231,15 +247,22 @@ def backward(block: int, **settings) -> Traffic:
 
 count = backward(BLOCK)
 print(count)
-delta, dq, dkdv = (count[f"attention_{name}_kernel"] for name in ("delta", "backward_queries", "backward_keys"))
-assert (delta.loaded, delta.stored) == (2 * array, statistic)
-assert (dq.loaded, dq.stored) == (2 * array + 3 * statistic + n * 2 * array, array)
+dq, dkdv = (count[f"attention_plain_{owners}_kernel"] for owners in ("queries", "keys"))
+assert (dq.loaded, dq.stored) == (3 * array + 2 * statistic + n * 2 * array, array + statistic)
 assert (dkdv.loaded, dkdv.stored) == (2 * array + n * (2 * array + 3 * statistic), 2 * array)
+
+_, saved_first = first_rung.attention(q, k, v, h, block=(BLOCK, BLOCK))
+with traffic() as by_first:
+    gradients = first_rung.attention_backward(dy, saved_first, block=(BLOCK, BLOCK))
+exact = reference.attention_backward(dy, reference.attention(q, k, v, h)[1])
+assert all(np.allclose(*pair, atol=1e-5) for pair in zip(gradients, exact, strict=True))
+assert by_first["attention_first_delta_kernel"].loaded == 2 * array  # the price of a kernel for delta
+assert by_first.loaded - count.loaded == array - n * statistic
 
 backward(BLOCK, **dropping)  # right as well: the mask is drawn again
 causal = backward(BLOCK, causal=True)
-dq, dkdv = causal["attention_backward_queries_kernel"], causal["attention_backward_keys_kernel"]
-assert dq.loaded == 2 * array + 3 * statistic + 10 * 2 * tile
+dq, dkdv = causal["attention_plain_queries_kernel"], causal["attention_plain_keys_kernel"]
+assert dq.loaded == 3 * array + 2 * statistic + 10 * 2 * tile
 assert dkdv.loaded == 2 * array + 10 * (2 * tile + 3 * statistic // n)
 
 # %%
@@ -247,7 +270,7 @@ assert dkdv.loaded == 2 * array + 10 * (2 * tile + 3 * statistic // n)
 # statistics come in, three gradients go out, each once.
 
 one_tile = backward(64)
-assert list(one_tile) == ["attention_backward_head_kernel"]
+assert list(one_tile) == ["attention_plain_head_kernel"]
 assert (one_tile.loaded, one_tile.stored) == (5 * array + 2 * statistic, 3 * array)
 assert count.loaded > 4 * one_tile.loaded
 
@@ -273,6 +296,6 @@ assert round(arrays / COPY * 1e6, 1) == 17.6
 # 1. Predict the traffic of cross-attention, S = 16 queries and T = 64 keys, forward and backward, and count it.
 #    *Hint: the two kinds of blocks are no longer equally many.*
 # 2. With T > S and ``causal=True`` the queries are the last S positions. Draw the tiles that are visited for S = 32, T = 64,
-#    and check their number. *Hint:* ``key_range`` *in* ``kernels/attention/tiles.py``.
+#    and check their number. *Hint:* ``keys_seen`` *in* ``kernels/attention/plain.py``.
 # 3. Suppose the owners of keys did add their parts of dQ to memory, in float32. How many bytes would that be for n blocks,
 #    and at which n does it cost more than loading k and v again? *Hint: an addition is a load and a store.*

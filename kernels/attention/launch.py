@@ -345,7 +345,7 @@ def choose_tile(kernel: str, problem: "Problem", block: tuple[int, int] | None, 
         queries,
         keys,
         features,
-        not packed and shape.S % queries == 0,
+        not packed and shape.S % queries == 0 and shape.S > 0,
         not packed and shape.T % keys == 0 and mask.key_lengths is None,
         tl.float64 if problem.dtype == torch.float64 else tl.float32,
         torch.finfo(problem.statistics).min,
@@ -465,7 +465,7 @@ def backward(dy: Tensor, saved: Any, problem: Problem, block: tuple[int, int] | 
     plain = is_plain(problem)
     exact = {"EXACT": problem.dtype.itemsize > 2}
 
-    tile, options, *_ = launch = choose_tile("head", problem, block, q, k, v, y, dy)
+    tile, options, *_ = choose_tile("head", problem, block, q, k, v, y, dy)
     if max(shape.S, shape.T) <= tile.queries.value:
         inputs = (q, k, v, y, dy, statistics, dq, dk, dv)
         if plain:
@@ -476,8 +476,7 @@ def backward(dy: Tensor, saved: Any, problem: Problem, block: tuple[int, int] | 
 
     delta = torch.empty_like(saved.lse)
     for owners in ("queries", "keys"):
-        launch = choose_tile(owners, problem, block, q, k, v, y, dy)
-        tile, options, blocks, key_blocks = launch
+        tile, options, blocks, key_blocks = choose_tile(owners, problem, block, q, k, v, y, dy)
         inputs = (q, k, v, y, dy, statistics, delta, dq)
         if owners == "keys":
             inputs, blocks = (q, k, v, dy, statistics, delta, dk, dv), key_blocks
