@@ -69,7 +69,7 @@ class Sight(NamedTuple):
 @triton.jit
 def sight_of(at, sequence, bias, mask, dropout, shape):
     """What the queries of this sequence see."""
-    bias_ptr = None
+    bias_ptr = 0
     if bias.ptr is not None:
         bias_ptr = bias.ptr + at.sequence * bias.batch + at.head * bias.head
     keys, read = keys_of(at, sequence, bias, mask)

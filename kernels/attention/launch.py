@@ -351,6 +351,7 @@ def choose_tile(kernel: str, problem: "Problem", block: tuple[int, int] | None, 
         torch.finfo(problem.statistics).min,
         tl.int32 if furthest < 2**31 else tl.int64,
         input_precision(),
+        problem.dtype.itemsize > 2,
     )
     tile = Tile(*map(tl.constexpr, constants))
     options = {"num_warps": warps, "num_stages": stages}
@@ -463,13 +464,12 @@ def backward(dy: Tensor, saved: Any, problem: Problem, block: tuple[int, int] | 
     statistics = Statistics(saved.lse, saved.lse_rest)
     pairs = shape.heads * problem.sequences
     plain = is_plain(problem)
-    exact = {"EXACT": problem.dtype.itemsize > 2}
 
     tile, options, *_ = choose_tile("head", problem, block, q, k, v, y, dy)
     if max(shape.S, shape.T) <= tile.queries.value:
         inputs = (q, k, v, y, dy, statistics, dq, dk, dv)
         if plain:
-            attention_plain_head_kernel[(pairs,)](*inputs, shape, mask, tile, **exact, **options)
+            attention_plain_head_kernel[(pairs,)](*inputs, shape, mask, tile, **options)
         else:
             attention_general_head_kernel[(pairs,)](*inputs, bias, shape, mask, dropout, seed, tile, **options)
         return tuple(gradients)
@@ -483,7 +483,7 @@ def backward(dy: Tensor, saved: Any, problem: Problem, block: tuple[int, int] | 
         grid = (blocks * pairs,)
         if plain:
             kernel = attention_plain_queries_kernel if owners == "queries" else attention_plain_keys_kernel
-            kernel[grid](*inputs, shape, mask, blocks, tile, **exact, **options)
+            kernel[grid](*inputs, shape, mask, blocks, tile, **options)
         else:
             kernel = attention_general_queries_kernel if owners == "queries" else attention_general_keys_kernel
             kernel[grid](*inputs, bias, shape, mask, dropout, seed, blocks, tile, **options)

@@ -79,7 +79,7 @@ class Lse(NamedTuple):
     """log-sum-exp of each query, in bits."""
 
     bits: Any
-    rest: Any  # what rounding took from it; None in half precision, where P is rounded far more
+    rest: Any  # what rounding took from it, where `tile.exact`
 
 
 # --- who sees whom ----------------------------------------------------------------------------------------------------
@@ -228,23 +228,23 @@ def attention_plain_kernel(q, k, v, y, statistics, shape, mask, blocks, tile, ON
 
 
 @triton.jit
-def load_lse(statistics, first_query, sequence, sight, mask, tile, EXACT: tl.constexpr, CHECK: tl.constexpr):
-    """lse of a block of queries, in bits. EXACT: as two numbers."""
+def load_lse(statistics, first_query, sequence, sight, mask, tile, CHECK: tl.constexpr):
+    """lse of a block of queries, in bits."""
     lse = load_statistic(statistics.lse, first_query, sequence, tile, CHECK)
     rest = load_statistic(statistics.rest, first_query, sequence, tile, CHECK)
     if mask.key_lengths is not None:
         lse = tl.where(sight.blind & (lse == lse), 0, lse)
-    if EXACT:
+    if tile.exact:
         return Lse(lse * LOG2E, rest * LOG2E)
     else:
-        return Lse((lse + rest) * LOG2E, None)
+        return Lse((lse + rest) * LOG2E, 0)
 
 
 @triton.jit
-def probabilities(scored, bits, rest):
+def probabilities(scored, bits, rest, tile):
     """P of a tile of scores; lse comes in the shape of its queries there."""
     exponent = scored.s * scored.bits - bits
-    if rest is not None:
+    if tile.exact:
         exponent = exponent - rest
     return tl.math.exp2(exponent)
 
@@ -260,7 +260,7 @@ def through_queries(
     v = load_tile(values, first_key, sight.keys, shape, tile, tile.keys, EDGE)
     # 2. probabilities again
     scored = scores(q, k, query, key, sight, mask, shape, tile, EDGE)
-    p = probabilities(scored, lse.bits[:, None], None if lse.rest is None else lse.rest[:, None])
+    p = probabilities(scored, lse.bits[:, None], lse.rest[:, None] if tile.exact else 0, tile)
     # 3. dP
     dp = dot(dy, tl.trans(v), tl.zeros([tile.queries, tile.keys], tile.acc), tile.precision)
     # 4. through the softmax; the scale waits for the end
@@ -270,9 +270,7 @@ def through_queries(
 
 
 @triton.jit
-def attention_plain_queries_kernel(
-    q, k, v, y, dy, statistics, delta_ptr, dq, shape, mask, blocks, tile, EXACT: tl.constexpr
-):
+def attention_plain_queries_kernel(q, k, v, y, dy, statistics, delta_ptr, dq, shape, mask, blocks, tile):
     """One program owns a block of queries of one head of one sequence, and leaves delta for the owners of keys."""
     EDGES: tl.constexpr = mask.causal or not tile.whole_keys
     CHECK: tl.constexpr = not tile.whole_queries
@@ -287,7 +285,7 @@ def attention_plain_queries_kernel(
     q_tile = load_tile(head_of(q, at, sequence, shape), first_query, sequence.S, shape, tile, tile.queries, CHECK)
     y_tile = load_tile(head_of(y, at, sequence, shape), first_query, sequence.S, shape, tile, tile.queries, CHECK)
     dy_tile = load_tile(head_of(dy, at, sequence, shape), first_query, sequence.S, shape, tile, tile.queries, CHECK)
-    lse = load_lse(statistics, first_query, sequence, sight, mask, tile, EXACT, CHECK)
+    lse = load_lse(statistics, first_query, sequence, sight, mask, tile, CHECK)
     # 1. delta
     delta = tl.sum(dy_tile.to(tile.acc) * y_tile.to(tile.acc), axis=1)
     store_statistic(delta_ptr, delta, first_query, sequence, tile, CHECK)
@@ -317,7 +315,7 @@ class KeyGradients(NamedTuple):
 @triton.jit
 def through_keys(
     total, k, v, queries, gradients, statistics, delta_ptr, first_query, first_key, sequence, sight, mask, shape, tile,
-    EXACT: tl.constexpr, EDGE: tl.constexpr,
+    EDGE: tl.constexpr,
 ):  # fmt: skip
     """dk and dv of a block of keys, one block of queries further. The tile is (keys, queries)."""
     CHECK: tl.constexpr = EDGE and not tile.whole_queries
@@ -325,12 +323,12 @@ def through_keys(
     key = first_key + tl.arange(0, tile.keys)[:, None]
     q = load_tile(queries, first_query, sequence.S, shape, tile, tile.queries, CHECK)
     dy = load_tile(gradients, first_query, sequence.S, shape, tile, tile.queries, CHECK)
-    lse = load_lse(statistics, first_query, sequence, sight, mask, tile, EXACT, CHECK)
+    lse = load_lse(statistics, first_query, sequence, sight, mask, tile, CHECK)
     # 1. delta
     delta = load_statistic(delta_ptr, first_query, sequence, tile, CHECK)
     # 2. probabilities again
     scored = scores(k, q, query, key, sight, mask, shape, tile, EDGE)
-    p = probabilities(scored, lse.bits[None, :], None if lse.rest is None else lse.rest[None, :])
+    p = probabilities(scored, lse.bits[None, :], lse.rest[None, :] if tile.exact else 0, tile)
     # 3. dV; and dP
     dv = dot(p.to(dy.dtype), dy, total.dv, tile.precision)
     dp = dot(v, tl.trans(dy), tl.zeros([tile.keys, tile.queries], tile.acc), tile.precision)
@@ -341,9 +339,7 @@ def through_keys(
 
 
 @triton.jit
-def attention_plain_keys_kernel(
-    q, k, v, dy, statistics, delta_ptr, dk, dv, shape, mask, blocks, tile, EXACT: tl.constexpr
-):
+def attention_plain_keys_kernel(q, k, v, dy, statistics, delta_ptr, dk, dv, shape, mask, blocks, tile):
     """One program owns a block of keys of one head of one sequence."""
     EDGES: tl.constexpr = mask.causal or not tile.whole_keys or not tile.whole_queries
     CHECK: tl.constexpr = not tile.whole_keys
@@ -368,12 +364,12 @@ def attention_plain_keys_kernel(
             first = tl.where(i < before, walk.start + i * tile.queries, walk.end + (i - before) * tile.queries)
             total = through_keys(
                 total, k_tile, v_tile, queries, gradients, statistics, delta_ptr, first, first_key,
-                sequence, sight, mask, shape, tile, EXACT, True,
+                sequence, sight, mask, shape, tile, True,
             )  # fmt: skip
     for first in tl.range(walk.whole, walk.end, tile.queries):
         total = through_keys(
             total, k_tile, v_tile, queries, gradients, statistics, delta_ptr, first, first_key,
-            sequence, sight, mask, shape, tile, EXACT, False,
+            sequence, sight, mask, shape, tile, False,
         )  # fmt: skip
     store_key_gradients(total, dk, dv, first_key, at, sequence, sight, mask, shape, tile, CHECK)
 
@@ -390,7 +386,7 @@ def store_key_gradients(total, dk, dv, first_key, at, sequence, sight, mask, sha
 
 
 @triton.jit
-def attention_plain_head_kernel(q, k, v, y, dy, statistics, dq, dk, dv, shape, mask, tile, EXACT: tl.constexpr):
+def attention_plain_head_kernel(q, k, v, y, dy, statistics, dq, dk, dv, shape, mask, tile):
     """One program owns one head of one sequence, whose queries are one block."""
     EDGE: tl.constexpr = mask.causal or not tile.whole_keys
     CHECK: tl.constexpr = not tile.whole_queries
@@ -401,7 +397,7 @@ def attention_plain_head_kernel(q, k, v, y, dy, statistics, dq, dk, dv, shape, m
     q_tile = load_tile(head_of(q, at, sequence, shape), 0, sequence.S, shape, tile, tile.queries, CHECK)
     y_tile = load_tile(head_of(y, at, sequence, shape), 0, sequence.S, shape, tile, tile.queries, CHECK)
     dy_tile = load_tile(head_of(dy, at, sequence, shape), 0, sequence.S, shape, tile, tile.queries, CHECK)
-    lse = load_lse(statistics, 0, sequence, sight, mask, tile, EXACT, CHECK)
+    lse = load_lse(statistics, 0, sequence, sight, mask, tile, CHECK)
     # 1. delta
     delta = tl.sum(dy_tile.to(tile.acc) * y_tile.to(tile.acc), axis=1)
 
@@ -413,7 +409,7 @@ def attention_plain_head_kernel(q, k, v, y, dy, statistics, dq, dk, dv, shape, m
         v_tile = load_tile(values, first_key, sight.keys, shape, tile, tile.keys, EDGE)
         # 2. probabilities again
         scored = scores(q_tile, k_tile, query, key, sight, mask, shape, tile, EDGE)
-        p = probabilities(scored, lse.bits[:, None], None if lse.rest is None else lse.rest[:, None])
+        p = probabilities(scored, lse.bits[:, None], lse.rest[:, None] if tile.exact else 0, tile)
         # 3. dV; and dP
         zeros = tl.zeros([tile.keys, tile.features], tile.acc)
         dv_tile = dot(tl.trans(p.to(dy_tile.dtype)), dy_tile, zeros, tile.precision)

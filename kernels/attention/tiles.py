@@ -72,6 +72,7 @@ class Tile(NamedTuple):
     lowest: tl.constexpr  # the lowest number of that type
     offset: tl.constexpr  # the type of offsets within a tile: int32 where they fit
     precision: tl.constexpr  # of products of float32
+    exact: tl.constexpr  # lse is subtracted as two numbers; in half precision, where P is rounded far more, as one
 
 
 # --- where a program works --------------------------------------------------------------------------------------------
