@@ -161,9 +161,9 @@ def attention_first_keys_kernel(
         # 2. probabilities again
         s = dot(k, tl.trans(q), tl.zeros([BLOCK_K, BLOCK_Q], ACC), "ieee") * D**-0.5
         p = tl.exp(s - lse[None, :])
-        # 3. dV; and dP
-        dv = dot(p.to(dy.dtype), dy, dv, "ieee")
+        # 3. dP; and dV
         dp = dot(v, tl.trans(dy), tl.zeros([BLOCK_K, BLOCK_Q], ACC), "ieee")
+        dv = dot(p.to(dy.dtype), dy, dv, "ieee")
         # 4. through the softmax, and the scale
         ds = p * (dp - delta[None, :]) * D**-0.5
         # 5. dK

@@ -48,7 +48,7 @@ class Dropout(NamedTuple):
     """Which probabilities are dropped. The seed is an argument of its own, since its type must be said."""
 
     firsts: Any  # (sequences,): the number of each packed sequence's first probability; or None
-    prob: tl.constexpr
+    prob: tl.constexpr  # 0: nothing is dropped
     factor: tl.constexpr  # what those that stay are multiplied by
     fours: tl.constexpr  # T is a multiple of 4: four neighbours share a counter
 
@@ -74,7 +74,7 @@ def sight_of(at, sequence, bias, mask, dropout, shape):
         bias_ptr = bias.ptr + at.sequence * bias.batch + at.head * bias.head
     keys, read = keys_of(at, sequence, bias, mask)
     draws = 0
-    if dropout is not None:
+    if dropout.prob > 0:
         draws = draws_of(at, sequence, dropout, shape)
     return Sight(keys, read, sequence.T - sequence.S, bias_ptr, draws)
 
@@ -253,7 +253,7 @@ def attend(
     # 4. row sum so far
     total = tl.sum(p, axis=1)
     # 5. dropout
-    if dropout is not None:
+    if dropout.prob > 0:
         p = p * keep(seed, query, first_key, sequence, sight, dropout, tile)
     # 6. sum of the values so far, weighted; and what a smaller maximum made too large
     v = load_tile(values, first_key, sight.read, shape, tile, tile.keys, EDGE)
@@ -343,7 +343,7 @@ def attention_probabilities_kernel(q, k, p_ptr, statistics, bias, shape, mask, d
         k_tile = load_tile(keys, first_key, sight.read, shape, tile, tile.keys, True)
         s = scores(q_tile, k_tile, query, key, sequence, sight, bias, mask, shape, tile, True)
         p = probabilities(s, lse, rest, bias, tile)
-        if dropout is not None:
+        if dropout.prob > 0:
             p = p * keep(seed, query, first_key, sequence, sight, dropout, tile)
         address = p_ptr + (sequence.row + query) * sequence.T + key
         tl.store(address, p.to(p_ptr.dtype.element_ty), mask=(query < sequence.S) & (key < sequence.T))
@@ -367,7 +367,7 @@ def through_queries(
     p = probabilities(s, lse[:, None], rest[:, None], bias, tile)
     # 3. dP
     dp = dot(dy, tl.trans(v), tl.zeros([tile.queries, tile.keys], tile.acc), tile.precision)
-    if dropout is not None:
+    if dropout.prob > 0:
         dp = dp * keep(seed, query, first_key, sequence, sight, dropout, tile)
     # 4. through the softmax; the scale waits for the end
     ds = p * (dp - delta[:, None])
@@ -439,7 +439,7 @@ def through_keys(
     # 3. dV, through the probabilities that dropout kept; and dP
     dp = dot(v, tl.trans(dy), tl.zeros([tile.keys, tile.queries], tile.acc), tile.precision)
     kept = p
-    if dropout is not None:
+    if dropout.prob > 0:
         factor = tl.trans(keep(seed, query[:, None], first_key, sequence, sight, dropout, tile))
         kept = p * factor
         dp = dp * factor
@@ -521,7 +521,7 @@ def attention_general_head_kernel(
         # 3. dV, through the probabilities that dropout kept; and dP
         dp = dot(dy_tile, tl.trans(v_tile), tl.zeros([tile.queries, tile.keys], tile.acc), tile.precision)
         kept = p
-        if dropout is not None:
+        if dropout.prob > 0:
             factor = keep(seed, query, first_key, sequence, sight, dropout, tile)
             kept = p * factor
             dp = dp * factor

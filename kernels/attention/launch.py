@@ -279,13 +279,13 @@ GENERAL_TILES = {
 }  # fmt: skip
 # The same where dropout wants registers too, and where a bias for every pair of query and key does.
 TILES_WITH_DROPOUT = {
-    ("half", 64): {"head": (64, 32, 8, 1), "queries": (128, 32, 8, 2), "keys": (32, 128, 8, 2)},
+    ("half", 64): {"head": (64, 32, 8, 1), "queries": (64, 32, 8, 2), "keys": (32, 128, 8, 2)},
     ("half", 128): {"forward": (64, 64, 8, 2)},
 }
 TILES_WITH_BIAS = {
     ("half", 64): {
         "one block": (64, 128, 8, 1), "forward": (64, 64, 8, 3),
-        "head": (64, 32, 8, 1), "queries": (128, 32, 8, 2), "keys": (32, 128, 8, 2),
+        "head": (64, 32, 8, 1), "queries": (128, 32, 8, 2), "keys": (16, 128, 8, 2),
     },
     ("half", 128): {"forward": (64, 64, 8, 2)},
 }  # fmt: skip
@@ -297,8 +297,11 @@ PLAIN_TILES = GENERAL_TILES | {
     },
     ("single", 64): GENERAL_TILES["single", 64] | {"keys": (32, 32, 8, 2)},
 }  # fmt: skip
-# The same where a program has edges to look after as well, or rows that lie apart, for which there is no register left.
-PLAIN_TILES_WITH_EDGES = {("half", 64): {"head": (128, 32, 8, 1), "keys": (32, 128, 8, 3)}}
+# The same where a program has edges to look after as well, or rows that lie apart, for which there is no register left; and
+# on chips before Hopper, whose matrix instructions take both factors from registers.
+PLAIN_TILES_WITH_EDGES = {
+    ("half", 64): {"forward": (64, 64, 4, 2), "head": (128, 32, 8, 1), "keys": (32, 128, 8, 3)},
+}
 
 
 class Launch(NamedTuple):
@@ -324,7 +327,9 @@ def choose_tile(kernel: str, problem: "Problem", block: tuple[int, int] | None, 
     features = max(16, triton.next_power_of_2(problem.features))
     kind = {2: "half", 4: "single", 8: "double"}[problem.dtype.itemsize], max(64, features)
     tiles = (PLAIN_TILES if is_plain(problem) else GENERAL_TILES)[kind]
-    if is_plain(problem) and has_edges(problem, *tiles[kernel][:2], arrays):
+    target = None if INTERPRETED else triton.runtime.driver.active.get_current_target()
+    old = target is not None and target.backend == "cuda" and target.arch < 90
+    if is_plain(problem) and (old or has_edges(problem, *tiles[kernel][:2], arrays)):
         tiles = tiles | PLAIN_TILES_WITH_EDGES.get(kind, {})
     if problem.drop_prob:
         tiles = tiles | TILES_WITH_DROPOUT.get(kind, {})
@@ -335,7 +340,7 @@ def choose_tile(kernel: str, problem: "Problem", block: tuple[int, int] | None, 
     keys = min(keys, max(16, triton.next_power_of_2(shape.T)))
     if block is not None:
         queries, keys = block
-    if not INTERPRETED and triton.runtime.driver.active.get_current_target().backend == "hip":
+    if target is not None and target.backend == "hip":
         # AMD's warps have 64 lanes, and what is loaded ahead waits in registers
         warps, stages = max(4, warps // 2), max(1, stages - 1)
     packed = mask.cu_seqlens is not None
@@ -367,7 +372,7 @@ class Problem(NamedTuple):
     shape: Shape
     mask: Mask
     bias: Bias
-    dropout: Dropout | None
+    dropout: Dropout
     seed: int
     # The same for the launcher, in Python's own types.
     sequences: int
@@ -394,10 +399,7 @@ def problem_of(
         if drop_prob:
             firsts = torch.from_numpy(num_heads * (np.cumsum(lengths**2) - lengths**2)).to(q.device)
     D = q.shape[-1] // num_heads
-    dropout = None
-    if drop_prob:
-        fours = T % 4 == 0 and cu_seqlens is None
-        dropout = Dropout(firsts, *map(tl.constexpr, (drop_prob, dropout_factor(drop_prob), fours)))
+    fours = drop_prob > 0 and T % 4 == 0 and cu_seqlens is None
     return Problem(
         shape=Shape(S, T, num_heads, q.shape[0], tl.constexpr(D)),
         mask=Mask(
@@ -406,7 +408,7 @@ def problem_of(
             tl.constexpr(causal),
         ),
         bias=_bias(bias, (batch, num_heads, S, T), statistics_dtype(q)),
-        dropout=dropout,
+        dropout=Dropout(firsts, *map(tl.constexpr, (drop_prob, dropout_factor(drop_prob), fours))),
         seed=int(seed) & SEED_BITS,
         sequences=batch,
         features=D,
