@@ -117,6 +117,7 @@ def workloads() -> list[Workload]:
     add("attention", "16 x 512, causal, bias for every pair", half, *long, **heads, causal=True, bias=for_every_pair)
     add("attention", "64 x 128", half, *short, **heads)
     add("attention", "64 x 128, lengths", both, *short, **heads, key_lengths=short_lengths)
+    add("attention", "64 x 128, added bias", half, *short, **heads, bias=torch.zeros(64, 1, 1, 128))
     add("attention", "64 x 128, dropout", half, *short, **heads, **dropout)
     add("attention_packed", "16 of 512", half, *packed, **heads, cu_seqlens=starts)
     add(

@@ -59,10 +59,10 @@ def softmax_backward_kernel(
     inside = (row < rows) & (column < width)
     dy = tl.load(dy_ptr + row * dy_stride + column, mask=inside, other=0).to(ACC)
     y = tl.load(y_ptr + row * width + column, mask=inside, other=0).to(ACC)
-    # 1. how much the row as a whole would gain
-    gain = tl.sum(dy * y, axis=1, keep_dims=True)
+    # 1. delta: how much the row as a whole would gain
+    delta = tl.sum(dy * y, axis=1, keep_dims=True)
     # 2. each entry's share beyond that
-    dx = y * (dy - gain)
+    dx = y * (dy - delta)
     tl.store(dx_ptr + row * width + column, dx.to(dx_ptr.dtype.element_ty), mask=inside)
 
 
@@ -103,29 +103,29 @@ def split_softmax_kernel(
 
 
 @triton.jit
-def split_softmax_gain_kernel(dy_ptr, y_ptr, gain_ptr, width, dy_stride, BLOCK: tl.constexpr, ACC: tl.constexpr):
-    # One program owns one split of one row: its part of the gain.
+def split_softmax_delta_kernel(dy_ptr, y_ptr, delta_ptr, width, dy_stride, BLOCK: tl.constexpr, ACC: tl.constexpr):
+    # One program owns one split of one row: its part of delta.
     row, split, splits = tl.program_id(0).to(tl.int64), tl.program_id(1), tl.num_programs(1)
     column = split * BLOCK + tl.arange(0, BLOCK)  # below MOST_BLOCKS x BLOCK: 32 bits
     dy = tl.load(dy_ptr + row * dy_stride + column, mask=column < width, other=0).to(ACC)
     y = tl.load(y_ptr + row * width + column, mask=column < width, other=0).to(ACC)
-    tl.store(gain_ptr + row * splits + split, tl.sum(dy * y, axis=0))
+    tl.store(delta_ptr + row * splits + split, tl.sum(dy * y, axis=0))
 
 
 @triton.jit
 def split_softmax_backward_kernel(
-    dy_ptr, y_ptr, gain_ptr, dx_ptr, width, dy_stride, SPLITS: tl.constexpr, BLOCK: tl.constexpr, ACC: tl.constexpr
+    dy_ptr, y_ptr, delta_ptr, dx_ptr, width, dy_stride, SPLITS: tl.constexpr, BLOCK: tl.constexpr, ACC: tl.constexpr
 ):
     # One program owns one split of one row.
     row, split, splits = tl.program_id(0).to(tl.int64), tl.program_id(1), tl.num_programs(1)
     other = tl.arange(0, SPLITS)
-    # 1. how much the row as a whole would gain
-    gain = tl.sum(tl.load(gain_ptr + row * splits + other, mask=other < splits, other=0), axis=0)
+    # 1. delta: how much the row as a whole would gain
+    delta = tl.sum(tl.load(delta_ptr + row * splits + other, mask=other < splits, other=0), axis=0)
     # 2. each entry's share beyond that
     column = split * BLOCK + tl.arange(0, BLOCK)
     dy = tl.load(dy_ptr + row * dy_stride + column, mask=column < width, other=0).to(ACC)
     y = tl.load(y_ptr + row * width + column, mask=column < width, other=0).to(ACC)
-    dx = y * (dy - gain)
+    dx = y * (dy - delta)
     tl.store(dx_ptr + row * width + column, dx.to(dx_ptr.dtype.element_ty), mask=column < width)
 
 
@@ -178,10 +178,12 @@ def softmax_backward(
     else:
         split = split_tile(width, block)
         grid = (rows, blocks_of("softmax_backward", width, split["BLOCK"]))
-        gain = torch.empty(grid, dtype=statistics_dtype(y), device=y.device)
+        delta = torch.empty(grid, dtype=statistics_dtype(y), device=y.device)
         arguments = {"BLOCK": split["BLOCK"], "num_warps": split["num_warps"], "ACC": accumulator(y)}
-        split_softmax_gain_kernel[grid](rows_dy, y, gain, width, rows_dy.stride(0), **arguments)
-        split_softmax_backward_kernel[grid](rows_dy, y, gain, dx, width, rows_dy.stride(0), **split, ACC=accumulator(y))
+        split_softmax_delta_kernel[grid](rows_dy, y, delta, width, rows_dy.stride(0), **arguments)
+        split_softmax_backward_kernel[grid](
+            rows_dy, y, delta, dx, width, rows_dy.stride(0), **split, ACC=accumulator(y)
+        )
     return (dx,)
 
 

@@ -76,7 +76,7 @@ def test_split_softmax_reads_a_row_twice_and_the_statistics_once_for_each_split(
     assert numbers_moved == {
         "split_softmax_statistics_kernel": (rows * width, 2 * rows * splits),
         "split_softmax_kernel": (rows * (width + 2 * splits**2), rows * width),
-        "split_softmax_gain_kernel": (2 * rows * width, rows * splits),
+        "split_softmax_delta_kernel": (2 * rows * width, rows * splits),
         "split_softmax_backward_kernel": (rows * (2 * width + splits**2), rows * width),
     }
     assert {kernel.programs for kernel in count.values()} == {rows * splits}

@@ -241,12 +241,11 @@ def _forward(
     """Fills heads_y, lse and lse_rest."""
     for part in _head_blocks(heads_q, heads_k):
         # 1. scores
-        p = _scores(heads_q, heads_k, bias, part)
+        s = _scores(heads_q, heads_k, bias, part)
         # 2. row maximum
-        m = p.max(axis=-1, keepdims=True)
-        # 3. exponentials of the differences, in place
-        p -= m
-        np.exp(p, out=p)
+        m = s.max(axis=-1, keepdims=True)
+        # 3. exponentials of the differences, in the memory of the scores, which nobody needs again
+        p = np.exp(np.subtract(s, m, out=s), out=s)
         # 4. row sum, its logarithm, and what adding the maximum to that takes from it
         total = p.sum(axis=-1, keepdims=True)
         log_total = np.log(total)
@@ -268,10 +267,9 @@ def _backward(heads: list[Array], bias: Array | None, draw: _Dropout, lse: Array
         # 1. delta
         delta = np.vecdot(heads_dy[part], heads_y[part])[..., None]
         # 2. probabilities again
-        p = _scores(heads_q, heads_k, bias, part)
-        p -= lse[part][..., None]
-        p -= lse_rest[part][..., None]
-        np.exp(p, out=p)
+        s = _scores(heads_q, heads_k, bias, part)
+        np.subtract(s, lse[part][..., None], out=s)
+        p = np.exp(np.subtract(s, lse_rest[part][..., None], out=s), out=s)
         # 3. dV, through the probabilities that dropout kept; and dP
         dp = heads_dy[part] @ heads_v[part].swapaxes(-1, -2)
         kept = p
@@ -280,13 +278,13 @@ def _backward(heads: list[Array], bias: Array | None, draw: _Dropout, lse: Array
             kept = p * keep
             dp *= keep
         np.matmul(kept.swapaxes(-1, -2), heads_dy[part], out=heads_dv[part])
-        # 4. through the softmax, and the scale
-        dp -= delta
-        dp *= p
-        dp *= scale
+        # 4. through the softmax, and the scale; in the memory of dP
+        ds = np.subtract(dp, delta, out=dp)
+        ds *= p
+        ds *= scale
         # 5. dQ and dK
-        np.matmul(dp, heads_k[part], out=heads_dq[part])
-        np.matmul(dp.swapaxes(-1, -2), heads_q[part], out=heads_dk[part])
+        np.matmul(ds, heads_k[part], out=heads_dq[part])
+        np.matmul(ds.swapaxes(-1, -2), heads_q[part], out=heads_dk[part])
 
 
 def _scores(heads_q: Array, heads_k: Array, bias: Array | None, part: Part) -> Array:

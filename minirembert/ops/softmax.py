@@ -35,9 +35,9 @@ def softmax(x: Float[Array, "*batch C"]) -> tuple[Float[Array, "*batch C"], Soft
 
 def softmax_backward(dy: Float[Array, "*batch C"], saved: SoftmaxSaved) -> tuple[Float[Array, "*batch C"]]:
     """dx."""
-    # 1. how much the row as a whole would gain
+    # 1. delta: how much the row as a whole would gain
     dx = dy * saved.y
-    gain = dx.sum(axis=-1, keepdims=True)
+    delta = dx.sum(axis=-1, keepdims=True)
     # 2. each entry's share beyond that
-    dx -= saved.y * gain
+    dx -= saved.y * delta
     return (dx,)

@@ -143,8 +143,8 @@ KERNEL_MUTANTS = [
         "softmax",
         "softmax.softmax_backward_kernel",
         GRADIENTS,
-        ("no gain", "dx = y * (dy - gain)", "dx = y * dy"),
-        ("the gain not weighted", "tl.sum(dy * y,", "tl.sum(dy,"),
+        ("no delta", "dx = y * (dy - delta)", "dx = y * dy"),
+        ("delta not weighted", "tl.sum(dy * y,", "tl.sum(dy,"),
     ),
     *kernel_mutants(
         "softmax",
@@ -198,11 +198,11 @@ KERNEL_MUTANTS = [
         "softmax.split_softmax_backward_kernel",
         PIECES,
         (
-            "each split its own gain",
-            "gain_ptr + row * splits + other, mask=other < splits",
-            "gain_ptr + row * splits + other, mask=other == split",
+            "each split its own delta",
+            "delta_ptr + row * splits + other, mask=other < splits",
+            "delta_ptr + row * splits + other, mask=other == split",
         ),
-        ("the last split's gain left out", "mask=other < splits, other=0", "mask=other < splits - 1, other=0"),
+        ("the last split's delta left out", "mask=other < splits, other=0", "mask=other < splits - 1, other=0"),
     ),
     *kernel_mutants(
         "softmax",
