@@ -1,6 +1,7 @@
 """Attention's rungs: the first, which has whole tiles and nothing else, keeps every property that needs no more."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,6 +10,10 @@ import test_ops  # noqa: F401
 from impls import FIRST_RUNG, Impl
 from properties import PROPERTIES, Property
 from strategies import TILE, VALUES, Case
+
+from kernels._launch import INTERPRETED
+from kernels.attention import attention, attention_backward
+from kernels.traffic import traffic
 
 # What needs a mask, dropout, sizes of its own, or lse_rest.
 NEEDS_MORE = (
@@ -72,3 +77,36 @@ def test_what_the_first_rung_has_no_tile_for(shape, num_heads, message):
     x = np.zeros(shape, np.float32)
     with pytest.raises(ValueError, match=message):
         FIRST_RUNG.ops["attention"].forward(x, x, x, num_heads)
+
+
+@pytest.mark.skipif(not INTERPRETED, reason="compiled kernels cannot be counted")
+@pytest.mark.parametrize("block", [None, (16, 16)], ids=["one program owns a head", "tiles"])
+@pytest.mark.parametrize(
+    ("rung", "asked"),
+    [
+        ("plain", {}),
+        ("plain", {"causal": True}),
+        ("plain", {"key_lengths": np.array([0, 33])}),
+        ("plain", {"key_lengths": np.array([40, 7]), "causal": True}),
+        ("general", {"bias": np.zeros((1, 1, 1, 40))}),
+        ("general", {"bias": np.ones((33, 40), bool)}),
+        ("general", {"drop_prob": 0.5}),
+    ],
+)
+def test_which_rung_runs(rung: str, asked: dict[str, Any], block: tuple[int, int] | None):
+    """The plain one unless it cannot: forward and backward alike, and no kernel of another."""
+    q, k = (np.random.default_rng(0).standard_normal((2, n, 32)).astype("float32") for n in (33, 40))
+    with traffic() as count:
+        y, saved = attention(q, k, k, 2, **asked, block=block)
+        attention_backward(y, saved, block=block)
+    assert count and all(name.startswith(f"attention_{rung}_") for name in count)
+
+
+@pytest.mark.skipif(not INTERPRETED, reason="compiled kernels cannot be counted")
+def test_causal_with_more_queries_than_keys_is_not_plain():
+    """Its first queries see nothing, the others do."""
+    q, k = (np.zeros((1, n, 16), np.float32) for n in (5, 3))
+    with traffic() as count:
+        attention(q, k, k, 1, causal=True)
+        attention(k, q, q, 1, causal=True)
+    assert list(count) == ["attention_general_kernel", "attention_plain_kernel"]

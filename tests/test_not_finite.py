@@ -100,15 +100,19 @@ def test_nan_in_a_gradient_does_not_reach_what_was_not_read(impl, block):
     assert not dk[~SEEN].any() and not dv[~SEEN].any() and np.isnan(dv[0, 0]).all()
 
 
+@anything
 @key_or_value
 @in_tiles
-def test_a_query_that_sees_nothing_averages_all_that_is_there(impl, which, block):
-    arrays = qkv()
-    arrays[which][0, 5, 1] = np.nan
-    found = both_passes(impl, arrays, block, key_lengths=np.array([0, 7]))
-    hidden = np.arange(T) >= np.array([0, 7])[:, None]
-    assert_alike(found, eager(arrays, hidden[:, None, None]))
-    assert np.isnan(found[0][0]).any() and np.isfinite(found[0][1]).all()
+@pytest.mark.parametrize("causal", [False, True], ids=["", "causal"])
+def test_a_query_that_sees_nothing_averages_all_that_is_there(impl, which, value, block, causal):
+    arrays = [draw(0, B, T, H), *qkv()[1:]] if causal else qkv()
+    arrays[which][0, 5, 1] = value
+    found = both_passes(impl, arrays, block, key_lengths=np.array([0, 7]), causal=causal)
+    hidden = (np.arange(T) >= np.array([0, 7])[:, None])[:, None, None]
+    if causal:
+        hidden = hidden | (np.arange(T) > np.arange(T)[:, None])
+    assert_alike(found, eager(arrays, hidden))
+    assert not np.isfinite(found[0][0]).all() and np.isfinite(found[0][1]).all()
 
 
 @anything

@@ -349,10 +349,10 @@ def check_several_tiles_heads_and_sequences_are_one_attention(impl, case):
 @holds_for("attention", values=ORDINARY)
 def check_a_query_hands_out_what_it_was_given_however_large_its_scores(impl, case):
     """A last place of lse is worth a factor e^8 where lse is 10^8. With one number to a head (d = 1) a score is one product,
-    the same in every order, so backward's probabilities have no excuse not to sum to one."""
-    for dtype in impl.dtypes:
+    the same in every order, so backward's probabilities have no excuse not to sum to one. With a mask that hides nothing, and
+    without a mask."""
+    for dtype, visible in itertools.product(impl.dtypes, (np.ones((1, 1, 5, 17), bool), None)):
         q, k, v = (case.rng.standard_normal((2, n, 2)) for n in (5, 17, 17))
-        visible = np.ones((1, 1, 5, 17), bool)
         large = with_bias(case, visible).but_with(1e4 * q, 1e4 * k, v, num_heads=2)
         y, (_, _, dv), _ = impl.run(large, dtype)
         dy = large.cotangent(y.shape, dtype).astype(np.float64)

@@ -209,7 +209,7 @@ def attention(
     y = torch.empty_like(heads[0])
     lse = torch.empty((len(q), num_heads, S), dtype=statistics_dtype(y), device=y.device)
     attention_first_kernel[(len(y), S // block[0])](*heads, y, lse, S, T, D, *block)
-    return _heads_together(y, num_heads), FirstSaved(*heads, y, lse, num_heads)
+    return _heads_together(y, num_heads), FirstSaved(heads[0], heads[1], heads[2], y, lse, num_heads)
 
 
 @launcher
@@ -229,7 +229,7 @@ def attention_backward(
     attention_first_delta_kernel[queries](y, dy, delta, S, D, block[0])
     attention_first_queries_kernel[queries](q, k, v, dy, lse, delta, dq, S, T, D, *block)
     attention_first_keys_kernel[keys](q, k, v, dy, lse, delta, dk, dv, S, T, D, *block)
-    return tuple(_heads_together(x, num_heads) for x in (dq, dk, dv))
+    return _heads_together(dq, num_heads), _heads_together(dk, num_heads), _heads_together(dv, num_heads)
 
 
 def _tile(S: int, T: int, width: int, num_heads: int, block: tuple[int, int] | None, largest: int) -> tuple[int, int]:

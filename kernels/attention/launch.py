@@ -261,7 +261,7 @@ def is_plain(problem: "Problem") -> bool:
 GENERAL_TILES = {
     ("half", 64): {
         "one block": (128, 128, 8, 1), "forward": (128, 64, 8, 3),
-        "head": (128, 64, 8, 1), "queries": (128, 64, 8, 2), "keys": (64, 128, 8, 2),
+        "head": (128, 32, 8, 1), "queries": (128, 64, 8, 2), "keys": (64, 128, 8, 2),
     },
     ("half", 128): {
         "one block": (64, 64, 8, 1), "forward": (128, 64, 8, 2),
@@ -461,15 +461,15 @@ def backward(dy: Tensor, saved: Any, problem: Problem, block: tuple[int, int] | 
     """dq, dk, dv."""
     shape, mask, bias, dropout, seed, *_ = problem
     gradients = [torch.empty(x.shape, dtype=x.dtype, device=x.device) for x in (saved.q, saved.k, saved.v)]
-    q, k, v, y, dy = (_rows(x) for x in (saved.q, saved.k, saved.v, saved.y, dy))
+    q, k, v, y, rows_dy = (_rows(x) for x in (saved.q, saved.k, saved.v, saved.y, dy))
     dq, dk, dv = map(_rows, gradients)
     statistics = Statistics(saved.lse, saved.lse_rest)
     pairs = shape.heads * problem.sequences
     plain = is_plain(problem)
 
-    tile, options, *_ = choose_tile("head", problem, block, q, k, v, y, dy)
+    tile, options, *_ = choose_tile("head", problem, block, q, k, v, y, rows_dy)
     if max(shape.S, shape.T) <= tile.queries.value:
-        inputs = (q, k, v, y, dy, statistics, dq, dk, dv)
+        inputs: tuple[Any, ...] = (q, k, v, y, rows_dy, statistics, dq, dk, dv)
         if plain:
             attention_plain_head_kernel[(pairs,)](*inputs, shape, mask, tile, **options)
         else:
@@ -478,10 +478,10 @@ def backward(dy: Tensor, saved: Any, problem: Problem, block: tuple[int, int] | 
 
     delta = torch.empty_like(saved.lse)
     for owners in ("queries", "keys"):
-        tile, options, blocks, key_blocks = choose_tile(owners, problem, block, q, k, v, y, dy)
-        inputs = (q, k, v, y, dy, statistics, delta, dq)
+        tile, options, blocks, key_blocks = choose_tile(owners, problem, block, q, k, v, y, rows_dy)
+        inputs = (q, k, v, y, rows_dy, statistics, delta, dq)
         if owners == "keys":
-            inputs, blocks = (q, k, v, dy, statistics, delta, dk, dv), key_blocks
+            inputs, blocks = (q, k, v, rows_dy, statistics, delta, dk, dv), key_blocks
         grid = (blocks * pairs,)
         if plain:
             kernel = attention_plain_queries_kernel if owners == "queries" else attention_plain_keys_kernel
