@@ -296,9 +296,11 @@ def check_tiles_that_are_hidden_may_be_skipped(impl, case):
     """Keys behind the last real one and keys of the future are not visited at all, and blocks on that edge are compared with
     it. Small blocks, and sizes and lengths around their edges, say whether it is the right ones."""
     rng, dtype, edges = case.rng, impl.dtypes[0], (TILE, TILE + 1, 2 * TILE - 1, 3 * TILE + 5)
-    for (S, T), causal in itertools.product((edges[:2], edges[1::-1], edges[2:], edges[:1:-1]), (False, True)):
+    hidden_by = itertools.product((edges[:2], edges[1::-1], edges[2:], edges[:1:-1]), (False, True), (True,))
+    no_lengths = (((TILE + 1, 2 * TILE - 1), True, False), ((2 * TILE, TILE + 1), True, False))
+    for (S, T), causal, has_lengths in (*hidden_by, *no_lengths):
         q, k, v = (rng.standard_normal((3, n, 3)) for n in (S, T, T))
-        lengths = np.minimum((0, rng.choice((1, *edges)), T), T)
+        lengths = np.minimum((0, rng.choice((1, *edges)), T), T) if has_lengths else None
         hiding = undropped(case).but_with(q, k, v, num_heads=1, bias=None, key_lengths=lengths, causal=causal)
         with impl.tiny_blocks(impl) as tiny:
             y, gradients, _ = tiny.run(hiding, dtype)

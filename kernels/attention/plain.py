@@ -116,19 +116,20 @@ def keys_seen(first_query, sequence, sight, mask, tile):
 
 @triton.jit
 def queries_that_see(first_key, sequence, sight, mask, tile):
-    """The blocks of queries that see a block of keys."""
+    """The blocks of queries that see a block of keys.
+
+    Keys beyond a length need no comparison here: what is added up for one key touches no other, and is not stored.
+    """
     start, whole, end, last = 0, 0, sequence.S // tile.queries * tile.queries, sequence.S
     if mask.causal:
         start = tl.maximum(first_key - sight.ahead, 0) // tile.queries * tile.queries
         whole = tl.cdiv(tl.maximum(first_key + tile.keys - 1 - sight.ahead, 0), tile.queries) * tile.queries
         start, whole = tl.minimum(start, end), tl.minimum(whole, end)
     if not tile.whole_keys:
-        all_real = first_key + tile.keys <= sight.keys
-        if mask.key_lengths is not None:
-            all_real = all_real & (not sight.blind)
-        whole = tl.where(all_real, whole, end)
         hidden = first_key >= sight.keys
-        start, last = tl.where(hidden, end, start), tl.where(hidden, end, last)
+        start, whole, last = tl.where(hidden, end, start), tl.where(hidden, end, whole), tl.where(hidden, end, last)
+        if mask.key_lengths is not None:
+            whole = tl.where(sight.blind, end, whole)
     return Walk(start, whole, end, last)
 
 
@@ -341,7 +342,7 @@ def through_keys(
 @triton.jit
 def attention_plain_keys_kernel(q, k, v, dy, statistics, delta_ptr, dk, dv, shape, mask, blocks, tile):
     """One program owns a block of keys of one head of one sequence."""
-    EDGES: tl.constexpr = mask.causal or not tile.whole_keys or not tile.whole_queries
+    EDGES: tl.constexpr = mask.causal or mask.key_lengths is not None or not tile.whole_queries
     CHECK: tl.constexpr = not tile.whole_keys
     at = place_of(blocks, shape)
     sequence = sequence_of(at, shape, mask)

@@ -195,8 +195,8 @@ MUTANTS = [
         ),
         (
             "backward forgets the lengths",
-            "saved.bias, saved.key_lengths, saved.causal",
-            "saved.bias, None, saved.causal",
+            "_total_bias(saved.bias, saved.key_lengths, saved.causal",
+            "_total_bias(saved.bias, None, saved.causal",
         ),
         (
             "dq written to q",
@@ -390,7 +390,7 @@ MUTANTS = [
         ("another mask in backward", "saved.drop_prob, saved.seed)", "saved.drop_prob, saved.seed + 1)"),
         (
             "nothing dropped in backward",
-            "return (dy * keep_mask(dy.shape, saved.drop_prob, saved.seed).astype(dy.dtype, copy=False),)",
+            "return (np.asarray(dy * keep_mask(dy.shape, saved.drop_prob, saved.seed).astype(dy.dtype, copy=False)),)",
             "return (dy.copy(),)",
         ),
         (
