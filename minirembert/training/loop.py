@@ -86,6 +86,8 @@ def train(
     """
     optimizer = model.backend.adamw(model.parameters, weight_decay=schedule.weight_decay)
     first = folder.restore(optimizer)
+    every = schedule.checkpoint_every
+    folder.require_room({*range(every, schedule.steps, every), schedule.steps} - {*range(first + 1)})
     with (
         threadpool_limits(schedule.threads, user_api="blas"),
         _stop_requests() as stop_requested,

@@ -222,13 +222,16 @@ def held_out_losses(model: RemBertForMaskedLM, batches: list[tuple[str, dict[str
 
 def _with_generated_corpus(settings: PretrainSettings, folder: Path, say: Callable[[str], None]) -> PretrainSettings:
     """The same settings with minirembert's own corpus, written to `folder`."""
-    from minirembert.corpus import write_corpus
+    from minirembert.corpus import LANGUAGES, write_corpus
 
     say(f"no corpus given: {GENERATED_SENTENCES:,} generated sentences in each language go to {folder}")
-    if not folder.exists():
+    if not (folder / "corpus.json").is_file():  # written last
         write_corpus(folder, GENERATED_SENTENCES, seed=0)
-    train, held_out = (sorted(map(str, (folder / split).glob("*.txt"))) for split in ("train", "validation"))
-    return replace(settings, corpus=tuple(train), held_out=tuple(held_out))
+    train, held_out = (
+        tuple(str(file) for name in sorted(LANGUAGES) if (file := folder / split / f"{name}.txt").is_file())
+        for split in ("train", "validation")
+    )
+    return replace(settings, corpus=train, held_out=held_out)
 
 
 def _unigram_loss_by_language(
