@@ -14,6 +14,7 @@ from threadpoolctl import threadpool_limits
 
 from minirembert.backend import load_backend
 from minirembert.model.base import RemBertPreTrainedModel
+from minirembert.settings import check_types, make_plain
 from minirembert.training.optimizer import clip_gradients, learning_rate_at
 from minirembert.training.run_folder import RunFolder
 
@@ -47,6 +48,8 @@ class Schedule:
     threads: int | None = None  # of a matrix product; for small ones, one is as fast, and steady on a busy machine
 
     def __post_init__(self) -> None:
+        make_plain(self)
+        check_types(self)
         for name in ("steps", "checkpoint_every", "evaluate_every", "record_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")

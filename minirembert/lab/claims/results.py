@@ -24,7 +24,7 @@ from minirembert.lab.claims.quantities import QUANTITIES, Record
 from minirembert.lab.jobs import Job, settings_of
 from minirembert.lab.runs import records
 from minirembert.provenance import provenance
-from minirembert.settings import is_number
+from minirembert.scalars import is_number
 
 FORMAT = 1
 COMMITTED = Path(__file__).parent.parent / "results"
