@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from models import TASKS, make_batch, make_model
 
 from minirembert.generation.settings import GenerationSettings
 from minirembert.lab.experiment import Experiment, Finetuning, Training
@@ -19,9 +20,10 @@ from minirembert.lab.variant import Variant
 from minirembert.lab.world import World, build_corpus
 from minirembert.scalars import plain
 from minirembert.training.finetune import FinetuneSettings
-from minirembert.training.loop import Schedule
+from minirembert.training.loop import Schedule, train
 from minirembert.training.optimizer import AdamW, clip_gradients, learning_rate_at
 from minirembert.training.pretrain import PretrainSettings
+from minirembert.training.run_folder import RunFolder
 
 OF_PYTHON: list[Any] = [
     PretrainSettings(out="x", corpus=("a.txt",), lines_per_sequence=2, warmup=3, steps=10, dropout=0.5),
@@ -140,3 +142,27 @@ def test_the_schedule_and_clipping_take_numpy_s_numbers() -> None:
 def test_adamw_refuses_what_is_no_number(change: dict[str, Any], message: str) -> None:
     with pytest.raises(TypeError, match=f"{message} must be a number"):
         AdamW({"w": np.zeros(2, np.float32)}, **change)
+
+
+def test_a_model_takes_numpy_s_seeds_and_sizes(tmp_path: Path) -> None:
+    task = TASKS["masked lm"]
+    model, batch = make_model(task, hidden_dropout_prob=0.5), make_batch(task)
+    losses = {model.loss_and_gradients(**batch, dropout_seed=seed)[0] for seed in (7, np.int64(7), np.uint8(7))}
+    assert len(losses) == 1
+    for wrong in (7.0, np.float64(7), True, "7"):
+        with pytest.raises(TypeError, match="dropout_seed must be an integer"):
+            model.loss_and_gradients(**batch, dropout_seed=wrong)
+
+    class Seen(Exception):
+        pass
+
+    def see(dropout_seed: int, **_: Any) -> None:
+        raise Seen(dropout_seed)
+
+    model.loss_and_gradients = see  # type: ignore[method-assign, assignment]
+    seed = 2**40  # shifted, it needs more than 64 bits
+    with RunFolder(tmp_path / "run", {}) as folder, pytest.raises(Seen) as seen:
+        train(model, lambda step: batch, Schedule(2, 0.1, 0), folder, dropout_seed=np.int64(seed))
+    assert seen.value.args == (seed << 32,)
+    model.resize_token_embeddings(np.int64(70))
+    assert type(model.config.vocab_size) is int and model.config.vocab_size == 70

@@ -14,6 +14,7 @@ from threadpoolctl import threadpool_limits
 
 from minirembert.backend import load_backend
 from minirembert.model.base import RemBertPreTrainedModel
+from minirembert.scalars import as_integer
 from minirembert.settings import check_types, make_plain
 from minirembert.training.optimizer import clip_gradients, learning_rate_at
 from minirembert.training.run_folder import RunFolder
@@ -88,6 +89,8 @@ def train(
     Raises Interrupted on SIGINT or SIGTERM, once the step in progress is done and saved.
     """
     optimizer = model.backend.adamw(model.parameters, weight_decay=schedule.weight_decay)
+    if dropout_seed is not None:
+        dropout_seed = as_integer("dropout_seed", dropout_seed)  # shifted below, which 64 bits would not hold
     first = folder.restore(optimizer)
     every = schedule.checkpoint_every
     folder.require_room({*range(every, schedule.steps, every), schedule.steps} - {*range(first + 1)})
