@@ -1,9 +1,9 @@
 """What counts as an integer, a number and a switch, decided in one place.
 
 Python's own and NumPy's scalars are taken alike (`numbers.Integral`, `numbers.Real`, `np.bool_`), since what an array holds
-is what a caller hands on: `config.num_labels = labels.max() + 1`, `seed=rng.integers(2**63)`. Python's True is 1; here a switch
-is no number, and a number no switch. `as_integer`, `as_number` and `as_switch` give Python's own types back: what follows can write
-them into JSON, hand them to a kernel, and compute in the array's dtype (a NumPy float64 scalar would widen float32).
+is what a caller hands on: `config.num_labels = labels.max() + 1`, `seed=rng.integers(2**63)`. Python's True is 1; here a
+switch is no number, and a number no switch. `as_integer`, `as_number` and `as_switch` give Python's own types back: these can
+be written into JSON and handed to a kernel, and they do not widen float32 as a NumPy float64 scalar would.
 """
 
 import math
