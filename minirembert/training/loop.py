@@ -14,6 +14,8 @@ from threadpoolctl import threadpool_limits
 
 from minirembert.backend import load_backend
 from minirembert.model.base import RemBertPreTrainedModel
+from minirembert.scalars import as_integer
+from minirembert.settings import check_types, make_plain
 from minirembert.training.optimizer import clip_gradients, learning_rate_at
 from minirembert.training.run_folder import RunFolder
 
@@ -47,6 +49,8 @@ class Schedule:
     threads: int | None = None  # of a matrix product; for small ones, one is as fast, and steady on a busy machine
 
     def __post_init__(self) -> None:
+        make_plain(self)
+        check_types(self)
         for name in ("steps", "checkpoint_every", "evaluate_every", "record_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
@@ -85,7 +89,11 @@ def train(
     Raises Interrupted on SIGINT or SIGTERM, once the step in progress is done and saved.
     """
     optimizer = model.backend.adamw(model.parameters, weight_decay=schedule.weight_decay)
+    if dropout_seed is not None:
+        dropout_seed = as_integer("dropout_seed", dropout_seed)  # shifted below, which 64 bits would not hold
     first = folder.restore(optimizer)
+    every = schedule.checkpoint_every
+    folder.require_room({*range(every, schedule.steps, every), schedule.steps} - {*range(first + 1)})
     with (
         threadpool_limits(schedule.threads, user_api="blas"),
         _stop_requests() as stop_requested,
