@@ -127,14 +127,13 @@ def _embed_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _embed(arguments: argparse.Namespace) -> None:
-    import json
     import warnings
 
     import numpy as np
 
     from minirembert import RemBertModel, RemBertTokenizer
     from minirembert.data.text import read_lines
-    from minirembert.files import atomic_file
+    from minirembert.files import atomic_file, json_text
     from minirembert.inference import embed
 
     if bool(arguments.text) == bool(arguments.file):
@@ -146,7 +145,7 @@ def _embed(arguments: argparse.Namespace) -> None:
     vectors = embed(model, RemBertTokenizer.from_pretrained(arguments.model), sentences, arguments.layer)
     if arguments.out is None:
         for sentence, vector in zip(sentences, vectors.tolist(), strict=True):
-            print(json.dumps({"text": sentence, "vector": vector}, ensure_ascii=False))
+            print(json_text({"text": sentence, "vector": vector}, "a line", indent=None, readable=True), end="")
     else:
         with atomic_file(arguments.out) as temporary, temporary.open("wb") as file:
             np.save(file, vectors)

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -236,6 +237,151 @@ def test_a_run_killed_while_it_wrote_its_first_file_can_begin_again(tmp_path: Pa
     (tmp_path / "run" / ".run.json.123.tmp").write_text("{")
     RunFolder(tmp_path / "run", {"a": 1})
     assert {path.name for path in (tmp_path / "run").iterdir()} == {"run.json", ".lock"}
+
+
+def strangers(run: Path) -> dict[Path, bytes | None]:
+    """Puts into a run's folders what people and systems leave there. Path -> content, None for a folder."""
+    checkpoints = run / "checkpoints"
+    checkpoints.mkdir(exist_ok=True)
+    (ours,) = [path for path in checkpoints.iterdir() if path.is_dir()] or [None]
+    copy = checkpoints / "step-000002-backup"
+    shutil.copytree(ours, copy) if ours else copy.mkdir()
+    for name in ("step-2", "step-x", "step-", "step-000009.bak", "step-0000009", "step-000011 copy", "old"):
+        shutil.copytree(copy, checkpoints / name)
+    (checkpoints / "step-000010").mkdir()  # a name of ours, and nothing in it
+    for name in (
+        "step-000007",
+        ".DS_Store",
+        "._step-000002",
+        "step-000002.tmp",
+        "step-٠٠٠٠٠٩",
+        "notes.tmp",
+        ".mine.tmp",
+    ):
+        (checkpoints / name).write_bytes(b"not ours")
+    (checkpoints / "step-000008").symlink_to(copy, target_is_directory=True)
+    (checkpoints / ".link.1.tmp").symlink_to(copy, target_is_directory=True)
+    (checkpoints / "step-000005").symlink_to("nowhere")
+    for name in (
+        ".DS_Store",
+        "._run.json",
+        ".mine.tmp",
+        "model-00001-of-00002.safetensors.bak",
+        "model (copy).safetensors",
+    ):
+        (run / name).write_bytes(b"not ours")
+    return {
+        path: None if path.is_dir() else str(path.readlink()).encode() if path.is_symlink() else path.read_bytes()
+        for path in run.rglob("*")
+        if ours is None or not path.is_relative_to(ours)
+        if path.name not in ("run.json", "metrics.jsonl", ".lock")
+    }
+
+
+def still_there(before: dict[Path, bytes | None]) -> bool:
+    return all(
+        path.is_dir() if content is None
+        else str(path.readlink()).encode() == content if path.is_symlink()
+        else path.read_bytes() == content
+        for path, content in before.items()
+    )  # fmt: skip
+
+
+def test_a_run_leaves_alone_what_is_not_its_own(tmp_path: Path, corpus: tuple[str, ...]) -> None:
+    """Stopped, joined by strangers, gone on with, finished, and started again."""
+    whole, out = tmp_path / "whole", tmp_path / "run"
+    pretrain(settings(corpus, whole), say=quietly)
+    wanted = weights(whole)
+
+    def stop(self: RunFolder, optimizer: AdamW) -> None:
+        save(self, optimizer)
+        if optimizer.step_count == 6:
+            raise KeyboardInterrupt
+
+    save = RunFolder.save
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(RunFolder, "save", stop)
+        with pytest.raises(KeyboardInterrupt):
+            pretrain(settings(corpus, out), say=quietly)
+    before = strangers(out)
+    pretrain(settings(corpus, out), say=quietly)
+    assert weights(out) == wanted
+    said: list[str] = []
+    pretrain(settings(corpus, out), say=said.append)
+    assert said.count(f"already finished: {out} has all 12 steps") == 1
+    assert weights(out) == wanted
+    assert still_there(before)
+    with RunFolder(tmp_path / "new", {"a": 1}) as folder:
+        before = strangers(tmp_path / "new")
+        assert folder.latest_step() == 0
+    RunFolder(tmp_path / "new", {"a": 1})
+    assert still_there(before)
+
+
+@pytest.mark.parametrize("kind", ["file", "folder", "link"])
+def test_what_stands_in_the_place_of_a_checkpoint_is_named_before_the_first_step(
+    tmp_path: Path, corpus: tuple[str, ...], kind: str
+) -> None:
+    out = tmp_path / "run"
+    pretrain(settings(corpus, out, checkpoint_every=12), say=quietly)
+    place = out / "checkpoints" / "step-000012"
+    shutil.rmtree(place)
+    if kind == "file":
+        place.write_text("mine")
+    elif kind == "folder":
+        (place / "mine").mkdir(parents=True)
+    else:
+        place.symlink_to(corpus[0])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(RemBertForMaskedLM, "loss_and_gradients", None)
+        with pytest.raises(FileExistsError, match="step-000012 is no checkpoint of this run, and one has to go there"):
+            pretrain(settings(corpus, out, checkpoint_every=12), say=quietly)
+    assert place.is_symlink() or place.exists()
+
+
+def test_a_checkpoint_of_which_half_is_gone_is_named(tmp_path: Path, corpus: tuple[str, ...]) -> None:
+    """It is not taken for a stranger: the run would begin again without a word."""
+    pretrain(settings(corpus, tmp_path / "run"), say=quietly)
+    (tmp_path / "run" / "checkpoints" / "step-000012" / "optimizer.safetensors").unlink()
+    with pytest.raises(FileNotFoundError, match=r"step-000012/optimizer\.safetensors does not exist"):
+        pretrain(settings(corpus, tmp_path / "run"), say=quietly)
+
+
+def test_a_run_writes_nothing_that_is_no_json(tmp_path: Path) -> None:
+    def refuse(name: str) -> None:
+        raise AssertionError(f"{name} is no JSON")
+
+    made_of = {"clip": float("inf"), "path": Path("a"), "many": (1, np.int64(2)), "switch": np.bool_(True)}
+    for _ in range(2):  # the second time, it is the same run
+        with RunFolder(tmp_path / "run", made_of) as folder:
+            folder.record(step=np.int64(1), loss=float("nan"), rate=np.float32(0.5))
+    text = (tmp_path / "run" / "run.json").read_text(encoding="utf-8")
+    assert json.loads(text, parse_constant=refuse) == {"clip": "inf", "path": "a", "many": [1, 2], "switch": True}
+    for line in folder.metrics_path.read_text(encoding="utf-8").splitlines():
+        assert json.loads(line, parse_constant=refuse) == {"step": 1, "loss": None, "rate": 0.5}
+    folder.path.joinpath("run.json").write_text(text.replace('"inf"', "Infinity"), encoding="utf-8")
+    RunFolder(tmp_path / "run", made_of)  # as older versions wrote it
+    with pytest.raises(ValueError, match=r"scores\.json\.de\.accuracy is nan"):
+        folder.write_json("scores.json", {"de": {"accuracy": float("nan")}})
+    assert not (tmp_path / "run" / "scores.json").exists()
+    folder.write_json(
+        "scores.json", {"\udcff": 1, "字": 2}
+    )  # the first is how Python spells a file's name that is not UTF-8
+    assert json.loads((tmp_path / "run" / "scores.json").read_bytes()) == {"\udcff": 1, "字": 2}
+    folder.metrics_path.write_text('{"step": 1, "step": 2}\n', encoding="utf-8")
+    with pytest.raises(ValueError, match=r"line 1 is damaged: not JSON \(the key 'step' stands there twice"):
+        folder.metrics()
+
+
+def test_the_generated_corpus_has_its_own_files_only(tmp_path: Path) -> None:
+    from minirembert.corpus import LANGUAGES, write_corpus
+    from minirembert.training.pretrain import _with_generated_corpus
+
+    write_corpus(tmp_path / "corpus", 40, seed=0)
+    for name in ("._en.txt", ".hidden.txt", "en (copy).txt", "notes.txt"):
+        (tmp_path / "corpus" / "train" / name).write_bytes(b"\x00\x05\xff")
+    made = _with_generated_corpus(settings((), tmp_path / "run"), tmp_path / "corpus", quietly)
+    assert made.corpus == tuple(str(tmp_path / "corpus" / "train" / f"{name}.txt") for name in sorted(LANGUAGES))
 
 
 def test_two_processes_cannot_train_in_one_folder(tmp_path: Path) -> None:

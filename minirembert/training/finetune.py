@@ -35,7 +35,7 @@ from minirembert.data.text import language_names
 from minirembert.model.base import BASE_PREFIX, RemBertModel, RemBertPreTrainedModel
 from minirembert.model.tasks import RemBertForSequenceClassification, RemBertForTokenClassification
 from minirembert.ops.losses import IGNORE_INDEX
-from minirembert.settings import option
+from minirembert.settings import check_types, make_plain, option
 from minirembert.tokenization.tokenizer import RemBertTokenizer
 from minirembert.training.loop import BACKEND_HELP, DTYPE_HELP, Schedule, train, training_dtype
 from minirembert.training.run_folder import RunFolder
@@ -68,6 +68,8 @@ class FinetuneSettings:
     checkpoint_every: int = option("steps between checkpoints", 100)
 
     def __post_init__(self) -> None:
+        make_plain(self)
+        check_types(self)
         for name in ("epochs", "batch_size"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")

@@ -14,6 +14,7 @@ from threadpoolctl import threadpool_limits
 
 from minirembert.backend import load_backend
 from minirembert.model.base import RemBertPreTrainedModel
+from minirembert.settings import check_types, make_plain
 from minirembert.training.optimizer import clip_gradients, learning_rate_at
 from minirembert.training.run_folder import RunFolder
 
@@ -47,6 +48,8 @@ class Schedule:
     threads: int | None = None  # of a matrix product; for small ones, one is as fast, and steady on a busy machine
 
     def __post_init__(self) -> None:
+        make_plain(self)
+        check_types(self)
         for name in ("steps", "checkpoint_every", "evaluate_every", "record_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
@@ -86,6 +89,8 @@ def train(
     """
     optimizer = model.backend.adamw(model.parameters, weight_decay=schedule.weight_decay)
     first = folder.restore(optimizer)
+    every = schedule.checkpoint_every
+    folder.require_room({*range(every, schedule.steps, every), schedule.steps} - {*range(first + 1)})
     with (
         threadpool_limits(schedule.threads, user_api="blas"),
         _stop_requests() as stop_requested,

@@ -14,6 +14,7 @@ import numpy as np
 
 from minirembert.backend import numpy_norm
 from minirembert.ops.array import Array, row_blocks
+from minirembert.scalars import as_integer, as_number
 
 
 class AdamW:
@@ -30,15 +31,18 @@ class AdamW:
         weight_decay: float = 0.01,
     ) -> None:
         self.parameters = parameters
-        self.betas = betas
-        self.eps = eps
-        self.weight_decay = weight_decay
+        # Python's own: a NumPy float64 would make float64 of what is computed in the parameters' dtype
+        b1, b2 = betas
+        self.betas = as_number("betas[0]", b1), as_number("betas[1]", b2)
+        self.eps = as_number("eps", eps)
+        self.weight_decay = as_number("weight_decay", weight_decay)
         self.step_count = 0
         self.m = {name: np.zeros_like(p) for name, p in parameters.items()}
         self.v = {name: np.zeros_like(p) for name, p in parameters.items()}
 
     def step(self, gradients: Mapping[str, Array], learning_rate: float) -> None:
         """One update. `gradients` has the keys of `parameters`."""
+        learning_rate = as_number("learning_rate", learning_rate)
         self.step_count += 1
         for name, parameter in self.parameters.items():
             decay = self.weight_decay if parameter.ndim > 1 else 0.0
@@ -77,7 +81,7 @@ class AdamW:
         for target, source in ((self.weights(), weights), (self.state(), state)):
             for name, array in target.items():
                 array[...] = source[name]
-        self.step_count = step_count
+        self.step_count = as_integer("step_count", step_count, least=0)
 
 
 def clip_gradients(
@@ -88,6 +92,7 @@ def clip_gradients(
     `norm_of` is that of the backend whose arrays they are. Raises FloatingPointError where the norm is not finite: a step
     along it would destroy the model.
     """
+    max_norm = float(max_norm)
     norm = norm_of(gradients.values())
     if not math.isfinite(norm):
         bad = next((name for name, g in gradients.items() if not math.isfinite(norm_of([g]))), "their sum")
@@ -100,6 +105,8 @@ def clip_gradients(
 
 def learning_rate_at(step: int, peak: float, warmup: int, total: int) -> float:
     """Of step 0, 1, ... total - 1: a straight rise to `peak` over `warmup` steps, then a straight fall towards 0."""
+    peak = as_number("peak", peak)
+    step, warmup, total = (as_integer("a number of steps", value) for value in (step, warmup, total))
     if step < warmup:
         return peak * (step + 1) / warmup
     return peak * (total - step) / max(1, total - warmup)

@@ -20,7 +20,7 @@ from minirembert.data.text import language_names, read_lines
 from minirembert.figures import save_loss_curve
 from minirembert.model.tasks import RemBertForMaskedLM
 from minirembert.ops.losses import IGNORE_INDEX
-from minirembert.settings import option
+from minirembert.settings import check_types, make_plain, option
 from minirembert.tokenization.tokenizer import RemBertTokenizer
 from minirembert.training.loop import BACKEND_HELP, DTYPE_HELP, Schedule, train, training_dtype
 from minirembert.training.run_folder import RunFolder
@@ -68,6 +68,8 @@ class PretrainSettings:
     evaluate_every: int = option("steps between measurements of the held-out loss", 100)
 
     def __post_init__(self) -> None:
+        make_plain(self)
+        check_types(self)
         if self.sequence_length < 3:
             raise ValueError(f"sequence_length must be at least 3 ([CLS], a token, [SEP]), got {self.sequence_length}")
         for name, least in (("vocab_size", 1), ("batch_size", 1), ("held_out_every", 2), ("seed", 0)):
@@ -222,13 +224,16 @@ def held_out_losses(model: RemBertForMaskedLM, batches: list[tuple[str, dict[str
 
 def _with_generated_corpus(settings: PretrainSettings, folder: Path, say: Callable[[str], None]) -> PretrainSettings:
     """The same settings with minirembert's own corpus, written to `folder`."""
-    from minirembert.corpus import write_corpus
+    from minirembert.corpus import LANGUAGES, write_corpus
 
     say(f"no corpus given: {GENERATED_SENTENCES:,} generated sentences in each language go to {folder}")
-    if not folder.exists():
+    if not (folder / "corpus.json").is_file():  # written last
         write_corpus(folder, GENERATED_SENTENCES, seed=0)
-    train, held_out = (sorted(map(str, (folder / split).glob("*.txt"))) for split in ("train", "validation"))
-    return replace(settings, corpus=tuple(train), held_out=tuple(held_out))
+    train, held_out = (
+        tuple(str(file) for name in sorted(LANGUAGES) if (file := folder / split / f"{name}.txt").is_file())
+        for split in ("train", "validation")
+    )
+    return replace(settings, corpus=train, held_out=held_out)
 
 
 def _unigram_loss_by_language(
