@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from minirembert.data.labelled import padded_on_the_right
 from minirembert.model.base import RemBertModel, RemBertPreTrainedModel
 from minirembert.model.tasks import RemBertForMaskedLM
 from minirembert.ops.array import Array
@@ -39,7 +40,9 @@ def fill_mask(model: RemBertForMaskedLM, tokenizer: RemBertTokenizer, text: str,
     ids = _encode_around_masks(tokenizer, text)
     masks = np.flatnonzero(ids == tokenizer.mask_token_id)
     with np.errstate(all="ignore"):  # what comes of it is looked at below
-        logits = model.backend.numpy(model(ids[None]).logits[0])[masks]
+        logits = model.backend.numpy(model(ids[None]).logits[0])[
+            masks, : len(tokenizer)
+        ]  # rows beyond it are no pieces
     _require_finite(logits, f"the logits for {text!r}")
     probabilities, _ = softmax(logits)
     guesses = []
@@ -106,12 +109,14 @@ def embed(
         raise IndexError(f"layer {layer} is not among 0 to {layers - 1}")
     vectors = []
     for start in range(0, len(sentences), batch_size):
-        encoding = tokenizer(
-            list(sentences[start : start + batch_size]),
-            padding=True,
-            truncation=True,
-            max_length=model.config.max_position_embeddings,
-            return_tensors="np",
+        encoding = padded_on_the_right(
+            tokenizer(
+                list(sentences[start : start + batch_size]),
+                padding=True,
+                truncation=True,
+                max_length=model.config.max_position_embeddings,
+                return_tensors="np",
+            )
         )
         frame = [tokenizer.cls_token_id, tokenizer.sep_token_id, tokenizer.pad_token_id]
         ordinary = ~np.isin(encoding["input_ids"], frame)
@@ -127,8 +132,9 @@ def embed(
 
 
 def _check_vocabulary(model: RemBertPreTrainedModel, tokenizer: RemBertTokenizer) -> None:
+    """A model may have more rows than there are pieces: tables are padded to a round number."""
     pieces, rows = len(tokenizer), model.config.vocab_size
-    if pieces != rows:
+    if pieces > rows:
         raise ValueError(
             f"the tokenizer has {pieces} pieces, but the model has vocab_size = {rows}: not made for each other"
         )

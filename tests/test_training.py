@@ -8,7 +8,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -85,6 +87,108 @@ def test_clipping_scales_all_gradients_alike_and_leaves_small_ones_alone() -> No
     assert clip_gradients(gradients, 2.5) == 5.0
     np.testing.assert_array_equal(gradients["a"], [1.5, 0.0])
     np.testing.assert_array_equal(gradients["b"], [[2.0]])
+    assert clip_gradients(gradients, 0.5) == 2.5  # a limit below 1
+    np.testing.assert_array_equal(gradients["a"], [1.5 * (0.5 / 2.5), 0.0])
+    assert clip_gradients(gradients, 0.4) == 0.5  # and a norm below 1
+    np.testing.assert_array_equal(gradients["b"], [[2.0 * (0.5 / 2.5) * (0.4 / 0.5)]])
+
+
+def _arrays(make: Callable[[Any], Any]) -> dict[str, Any]:
+    """Parameters of many shapes as `make` lays them in memory."""
+    rng = np.random.default_rng(5)
+    return {str(shape): make(rng.normal(size=shape)) for shape in [(), (3,), (0, 4), (2, 3), (2, 3, 4), (2, 1, 3, 2)]}
+
+
+LAYOUTS: dict[str, Callable[[Any], Any]] = {
+    "as C has it": np.array,
+    "as Fortran has it": np.asfortranarray,
+    "with other axes first": lambda a: (
+        a.transpose(np.argsort(np.arange(a.ndim)[::-1])).copy().T if a.ndim else a.copy()
+    ),
+    "every second number": lambda a: np.repeat(a, 2, axis=-1)[..., ::2] if a.ndim else a.copy(),
+    "backwards": lambda a: np.array(a[..., ::-1])[..., ::-1] if a.ndim else a.copy(),
+    "a part of something": lambda a: np.pad(a, 1)[(slice(1, -1),) * a.ndim] if a.ndim else a.copy(),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_adamw_updates_whatever_the_layout(layout: str) -> None:
+    """Also the gradients may lie as they like. The oracle: the same numbers, contiguous, each array by itself in PyTorch."""
+    ours = _arrays(LAYOUTS[layout])
+    assert all(array.base is not None or array.ndim < 2 or layout.startswith("as") for array in ours.values())
+    theirs = {name: torch.nn.Parameter(torch.from_numpy(np.array(array))) for name, array in ours.items()}
+    groups = [{"params": [p], "weight_decay": 0.1 if p.ndim > 1 else 0.0} for p in theirs.values()]
+    oracle = torch.optim.AdamW(groups, lr=0.1, betas=(0.9, 0.999), eps=1e-6)
+    optimizer = AdamW(ours, weight_decay=0.1)
+    before = {name: np.array(array) for name, array in ours.items()}
+    rng = np.random.default_rng(6)
+    for _ in range(3):
+        gradients = {name: rng.normal(size=array.shape) for name, array in ours.items()}
+        for name, parameter in theirs.items():
+            parameter.grad = torch.from_numpy(np.array(gradients[name]))
+        oracle.step()
+        optimizer.step({name: LAYOUTS[layout](np.array(g)) for name, g in gradients.items()}, 0.1)
+    for name, array in ours.items():
+        np.testing.assert_allclose(array, theirs[name].detach().numpy(), rtol=PARITY_OUTPUTS)
+        assert array.size == 0 or (array != before[name]).all(), "every number has moved"
+
+    again = {name: np.array(array) for name, array in before.items()}
+    other = AdamW(again, weight_decay=0.1)
+    other.load(optimizer.weights(), optimizer.state(), optimizer.step_count)
+    for name, array in again.items():
+        np.testing.assert_array_equal(array, ours[name])
+        np.testing.assert_array_equal(other.v[name], optimizer.v[name])
+
+
+@pytest.mark.parametrize(
+    ("parameter", "error", "message"),
+    [
+        (np.arange(3), TypeError, "AdamW: w must be a NumPy array of floating-point numbers, got int64"),
+        ([1.0], TypeError, "w must be a NumPy array of floating-point numbers, got list"),
+        (np.float32(1), TypeError, "w must be a NumPy array of floating-point numbers, got float32"),
+        (np.broadcast_to(np.ones(3), (2, 3)), ValueError, r"w cannot be written to \(shape \(2, 3\)\): pass a copy"),
+        (np.lib.stride_tricks.as_strided(np.ones(3), (2, 3), (0, 8)), ValueError, r"w overlaps itself .*\(0, 8\)"),
+        (np.lib.stride_tricks.as_strided(np.ones(4), (2, 3), (8, 8)), ValueError, r"w overlaps itself .*\(8, 8\)"),
+    ],
+)
+def test_adamw_refuses_what_it_cannot_update(parameter: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        AdamW({"w": parameter})
+
+
+def test_adamw_names_a_gradient_that_does_not_fit_and_writes_nothing() -> None:
+    parameters = {"a": np.ones((2, 3)), "b": np.ones(3)}
+    good = {name: np.ones_like(array) for name, array in parameters.items()}
+    optimizer = AdamW(parameters)
+    for gradients, message in (
+        ({"a": good["a"]}, "there is no gradient for b"),
+        ({**good, "b": np.ones(1)}, r"the gradient of b has shape \(1,\), expected \(3,\)"),
+        ({**good, "c": np.ones(3)}, "there is a gradient for c, which is none of the parameters"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            optimizer.step(gradients, 0.1)
+    for weights, state, message in (
+        ({"a": good["a"]}, optimizer.state(), "there is no saved array for b"),
+        (good, {**optimizer.state(), "v.b": np.ones(1)}, r"the saved array of v.b has shape \(1,\), expected \(3,\)"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            optimizer.load({name: 7 * array for name, array in weights.items()}, state, 1)
+    assert optimizer.step_count == 0 and all((array == 1).all() for array in parameters.values())
+
+
+def test_clipping_names_what_it_cannot_scale() -> None:
+    good, scalar, fixed = np.ones(3), np.float32(3), np.ones(2)
+    fixed.flags.writeable = False
+    for bad in (scalar, fixed):
+        with pytest.raises(TypeError, match="the gradient of b cannot be scaled in place"):
+            clip_gradients({"a": good, "b": bad}, 0.5)
+    for limit in (0.0, -1.0, float("nan"), True):
+        with pytest.raises(ValueError, match=f"max_norm must be above 0, got {limit}"):
+            clip_gradients({"a": good}, limit)
+    assert (good == 1).all()
+    point = np.array(3.0)
+    assert clip_gradients({"a": point, "b": np.array([[0.0, 4.0]]).T}, 2.5) == 5
+    assert point == 1.5
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])

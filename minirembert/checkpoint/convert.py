@@ -1,8 +1,7 @@
 """One weight format into another, a tensor at a time."""
 
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,6 +12,8 @@ from minirembert.checkpoint.save import FORMATS, Plan, check_plan, parse_size, w
 from minirembert.checkpoint.tensors import FLOATS, StoredTensor, size_of
 from minirembert.files import atomic_folder, json_text, read_json
 from minirembert.ops.array import Array
+from minirembert.progress import Progress
+from minirembert.progress import progress as counted
 
 
 def convert(
@@ -64,7 +65,7 @@ def _config_text(path: Path, dtype: str) -> str:
     return json_text(config, str(path))
 
 
-def _plan(tensors: dict[str, StoredTensor], dtype: str | None, bar: Any = None) -> Plan:
+def _plan(tensors: dict[str, StoredTensor], dtype: str | None, bar: Progress | None = None) -> Plan:
     return {name: (Counted(t, bar), t.dtype if dtype is None else FLOATS[dtype]) for name, t in tensors.items()}
 
 
@@ -72,7 +73,7 @@ class Counted(NamedTuple):
     """A stored tensor that tells a progress bar when it is read."""
 
     tensor: StoredTensor
-    bar: Any
+    bar: Progress | None
 
     @property
     def name(self) -> str:
@@ -88,14 +89,11 @@ class Counted(NamedTuple):
 
     def read(self, dtype: Any = None) -> Array:
         array = self.tensor.read(dtype)
-        self.bar.update(size_of(self.tensor.dtype, self.tensor.shape))
+        if self.bar is not None:
+            self.bar.advance(size_of(self.tensor.dtype, self.tensor.shape))
         return array
 
 
-@contextmanager
-def _bar(tensors: dict[str, StoredTensor], progress: bool) -> Iterator[Any]:
-    from tqdm import tqdm
-
+def _bar(tensors: dict[str, StoredTensor], wanted: bool) -> Any:
     total = sum(size_of(tensor.dtype, tensor.shape) for tensor in tensors.values())
-    with tqdm(total=total, desc="converting", unit="B", unit_scale=True, disable=None if progress else True) as bar:
-        yield bar
+    return counted("converting", total, "bytes", unit_scale=True) if wanted else nullcontext()

@@ -269,7 +269,8 @@ def encode_sentences(
     encoding = _tokenize(
         sentences, tokenizer, padding=True, truncation=True, max_length=max_length, return_tensors="np"
     )
-    return {**encoding, "labels": np.array([label2id.get(sentence.label, IGNORE_INDEX) for sentence in sentences])}
+    labels = np.array([label2id.get(sentence.label, IGNORE_INDEX) for sentence in sentences])
+    return {**padded_on_the_right(encoding), "labels": labels}
 
 
 def encode_tagged(
@@ -285,4 +286,15 @@ def encode_tagged(
         for position, word in enumerate(words):
             if word is not None and word != words[position - 1]:
                 labels[row, position] = label2id.get(sentence.tags[word], IGNORE_INDEX)
-    return {**encoding, "labels": labels}
+    return padded_on_the_right({**encoding, "labels": labels})
+
+
+def padded_on_the_right(batch: Mapping[str, Any]) -> dict[str, Any]:
+    """The same rows, each with its padding after its tokens: arrays (B, S), of which `attention_mask` says what is padding.
+
+    A model counts positions from the left and pools the first token, so a row that a tokenizer padded on the left
+    (`padding_side="left"`) would depend on how long its neighbours are.
+    """
+    mask = np.asarray(batch["attention_mask"])
+    tokens_first = np.argsort(mask == 0, axis=1, kind="stable")
+    return {name: np.take_along_axis(np.asarray(array), tokens_first, axis=1) for name, array in batch.items()}

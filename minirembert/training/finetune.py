@@ -35,6 +35,7 @@ from minirembert.data.text import language_names
 from minirembert.model.base import BASE_PREFIX, RemBertModel, RemBertPreTrainedModel
 from minirembert.model.tasks import RemBertForSequenceClassification, RemBertForTokenClassification
 from minirembert.ops.losses import IGNORE_INDEX
+from minirembert.progress import busy
 from minirembert.settings import check_types, make_plain, option
 from minirembert.tokenization.tokenizer import RemBertTokenizer
 from minirembert.training.loop import BACKEND_HELP, DTYPE_HELP, Schedule, train, training_dtype
@@ -211,7 +212,8 @@ def _finetune(
     for name, of_language in evaluation.items():
         majority, lookup = task.baselines(examples, of_language)
         count = sum(len(task.labels(example)) for example in of_language)
-        right = _right(model, of_language, encode, settings.batch_size)
+        with busy(f"scoring {name}"):
+            right = _right(model, of_language, encode, settings.batch_size)
         scores.append(Score(name, count, right / count, majority, lookup))
     model.save_pretrained(folder.path)
     tokenizer.save_pretrained(folder.path)

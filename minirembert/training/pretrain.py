@@ -20,6 +20,7 @@ from minirembert.data.text import language_names, read_lines
 from minirembert.figures import save_loss_curve
 from minirembert.model.tasks import RemBertForMaskedLM
 from minirembert.ops.losses import IGNORE_INDEX
+from minirembert.progress import busy
 from minirembert.settings import check_types, make_plain, option
 from minirembert.tokenization.tokenizer import RemBertTokenizer
 from minirembert.training.loop import BACKEND_HELP, DTYPE_HELP, Schedule, train, training_dtype
@@ -148,22 +149,28 @@ def _pretrain(
         eos_token_id=tokenizer.sep_token_id,
     )
 
-    data, held_out_data = (
-        MaskedLMData(
-            _encode(lines, tokenizer),
-            tokenizer,
-            settings.sequence_length,
-            settings.alpha,
-            settings.lines_per_sequence,
+    with busy("reading the text as pieces"):
+        data, held_out_data = (
+            MaskedLMData(
+                _encode(lines, tokenizer),
+                tokenizer,
+                settings.sequence_length,
+                settings.alpha,
+                settings.lines_per_sequence,
+            )
+            for lines in (train_lines, held_out_lines)
         )
-        for lines in (train_lines, held_out_lines)
-    )
     held_out = [
         (language, batch._asdict())
         for language, batch in held_out_data.held_out_batches(settings.batch_size, HELD_OUT_SEED)
     ]
     labels = np.concatenate([batch["labels"].ravel() for _, batch in held_out])
     labels = labels[labels != IGNORE_INDEX]
+    if not len(labels):
+        raise ValueError("the held-out text has nothing to guess: all its pieces are special ones, like [UNK]")
+    for language in held_out_data.languages:
+        if not any((batch["labels"] != IGNORE_INDEX).any() for name, batch in held_out if name == language.name):
+            say(f"{language.name}: the held-out text has nothing to guess, so it has no loss of its own")
     unigram_loss, unigram_entropy = unigram_losses(data.languages, labels, len(tokenizer))
     by_language = _unigram_loss_by_language(data.languages, held_out, len(tokenizer))
 
@@ -189,7 +196,8 @@ def _pretrain(
         title="pre-training",
     )
 
-    losses = held_out_losses(model, held_out)
+    with busy("measuring the held-out loss"):
+        losses = held_out_losses(model, held_out)
     overall = losses.pop("all")
     model.save_pretrained(folder.path)
     tokenizer.model_max_length = config.max_position_embeddings  # so that truncation=True cuts to what the model takes
@@ -210,16 +218,20 @@ def _pretrain(
 
 
 def held_out_losses(model: RemBertForMaskedLM, batches: list[tuple[str, dict[str, Any]]]) -> dict[str, float]:
-    """Mean loss per masked token: by language, and over "all" tokens."""
+    """Mean loss per masked token: by language, and over "all" tokens. A batch with nothing to guess weighs nothing, and a
+    language of such batches is left out.
+    """
     total: dict[str, float] = {}
     count: dict[str, int] = {}
     for language, batch in batches:
         masked = int((batch["labels"] != IGNORE_INDEX).sum())
+        if not masked:  # its loss is NaN, and NaN times 0 is NaN
+            continue
         loss = model.loss(**batch) * masked
         for name in (language, "all"):
             total[name] = total.get(name, 0.0) + loss
             count[name] = count.get(name, 0) + masked
-    return {name: total[name] / max(1, count[name]) for name in total}
+    return {name: total[name] / count[name] for name in total}
 
 
 def _with_generated_corpus(settings: PretrainSettings, folder: Path, say: Callable[[str], None]) -> PretrainSettings:
@@ -228,7 +240,8 @@ def _with_generated_corpus(settings: PretrainSettings, folder: Path, say: Callab
 
     say(f"no corpus given: {GENERATED_SENTENCES:,} generated sentences in each language go to {folder}")
     if not (folder / "corpus.json").is_file():  # written last
-        write_corpus(folder, GENERATED_SENTENCES, seed=0)
+        with busy("writing the corpus"):
+            write_corpus(folder, GENERATED_SENTENCES, seed=0)
     train, held_out = (
         tuple(str(file) for name in sorted(LANGUAGES) if (file := folder / split / f"{name}.txt").is_file())
         for split in ("train", "validation")
@@ -243,8 +256,8 @@ def _unigram_loss_by_language(
     total, count = 0.0, 0
     for language in train:
         labels = [batch["labels"][batch["labels"] != IGNORE_INDEX] for name, batch in held_out if name == language.name]
-        if labels:
-            of_language = np.concatenate(labels)
+        of_language = np.concatenate([np.empty(0, np.int64), *labels])
+        if len(of_language):
             total += unigram_losses([language], of_language, vocab_size)[0] * len(of_language)
             count += len(of_language)
     return total / max(1, count)
@@ -305,7 +318,8 @@ def _tokenizer(settings: PretrainSettings, folder: Path, say: Callable[[str], No
     if not (trained / "sentencepiece.model").is_file():
         say(f"training a tokenizer of {settings.vocab_size:,} pieces")
         files = [Path(file) for file in settings.corpus]
-        train_tokenizer(files, settings.vocab_size, trained, character_coverage=settings.character_coverage)
+        with busy("training a tokenizer"):
+            train_tokenizer(files, settings.vocab_size, trained, character_coverage=settings.character_coverage)
     return RemBertTokenizer.from_pretrained(trained)
 
 
