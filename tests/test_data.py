@@ -260,6 +260,19 @@ def test_a_cell_may_be_longer_than_the_csv_module_allows(tmp_path: Path) -> None
     assert short == ("b\rb", None, "no")
 
 
+def test_both_texts_of_a_pair_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With their token types, and the label of each."""
+    given = {}
+
+    def tokenizer(first: list[str], second: list[str] | None, **options: object) -> dict[str, np.ndarray]:
+        given["texts"] = (first, second)
+        return {"input_ids": np.ones((2, 3), int), "attention_mask": np.ones((2, 3), int)}
+
+    pairs = [Sentence("a", "b", "x"), Sentence("c", "d", "y")]
+    batch = encode_sentences(pairs, tokenizer, {"x": 0, "y": 1}, 8)  # type: ignore[arg-type]
+    assert given["texts"] == (["a", "c"], ["b", "d"]) and batch["labels"].tolist() == [0, 1]
+
+
 def test_a_batch_of_sentences_and_pairs_is_refused() -> None:
     mixed = [Sentence("a", None, "x"), Sentence("a", "b", "x")]
     with pytest.raises(ValueError, match="either sentences or pairs, got 1 pairs among 2"):

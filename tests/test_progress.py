@@ -72,6 +72,26 @@ def test_a_line_for_each_tenth_and_for_the_last(
     assert capsys.readouterr().err == "nothing: 0 steps, 3 are there already\n"
 
 
+def test_how_long_the_rest_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the rate of what was made here: what was there before took no time."""
+    now = 100.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    counted = module.Progress("work", total=50, unit="files", done=10)
+    now = 120.0
+    counted.done = 15  # 5 in 20 seconds, so 35 more in 140
+    assert counted.line() == "work: 15 of 50 files, 20 s, about 2 min left"
+    counted.done = 50
+    assert counted.line() == "work: 50 of 50 files, 20 s"
+
+
+def test_the_clock_stops(capsys: pytest.CaptureFixture[str]) -> None:
+    with busy("reading"):
+        (thread,) = [t for t in threading.enumerate() if t.name == "progress"]
+    thread.join(timeout=5)
+    assert not thread.is_alive()
+    capsys.readouterr()
+
+
 def test_on_a_terminal_it_is_a_bar_that_does_not_stand_still(monkeypatch: pytest.MonkeyPatch) -> None:
     class Terminal(io.StringIO):
         def isatty(self) -> bool:

@@ -140,7 +140,8 @@ SAME_RUN = {"out", "checkpoint_every", "evaluate_every"}  # where it lies, and h
 
 
 def _another(field: dataclasses.Field[Any], folder: Path) -> Any:
-    named = {"corpus": (str(folder / "b.txt"),), "held_out": (str(folder / "b.txt"),), "tokenizer": "elsewhere",
+    named = {"out": "elsewhere",
+             "corpus": (str(folder / "b.txt"),), "held_out": (str(folder / "b.txt"),), "tokenizer": "elsewhere",
              "evaluate": (str(folder / "test.tsv"),), "model": str(folder / "other"), "train": str(folder / "test.tsv"),
              "backend": "triton", "dtype": "float64"}  # fmt: skip
     return named.get(field.name, 8)

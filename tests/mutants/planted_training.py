@@ -254,7 +254,8 @@ MISTAKES = [
             "_with_fresh_head",
             "the encoder's LayerNorms start afresh",
             "if BASE_PREFIX + name in model.parameters:\n    model.parameters[BASE_PREFIX + name] = array",
-            "if BASE_PREFIX + name in model.parameters and 'LayerNorm' not in name:\n    model.parameters[BASE_PREFIX + name] = array",
+            "if BASE_PREFIX + name in model.parameters and 'Norm' not in name:\n"
+            "    model.parameters[BASE_PREFIX + name] = array",
             FINETUNING,
         ),
         (
