@@ -35,10 +35,10 @@ def test_a_file_that_fails_leaves_the_old_one(tmp_path: Path, error: type[BaseEx
         temporary.write_text("half")
         raise error
     assert path.read_text() == "old" and names(tmp_path) == {"x.txt"}
-    with pytest.raises(WriteError, match=r"could not write .*x.txt: .*; what stood there before is unchanged"):
-        with atomic_file(path) as temporary:
-            temporary.write_text("half")
-            raise OSError(28, "No space left on device")
+    message = r"could not write .*x.txt: .*; what stood there before is unchanged"
+    with pytest.raises(WriteError, match=message), atomic_file(path) as temporary:
+        temporary.write_text("half")
+        raise OSError(28, "No space left on device")
     assert path.read_text() == "old" and names(tmp_path) == {"x.txt"}
 
 

@@ -163,7 +163,8 @@ def test_what_is_no_place_or_number(place, tmp_path):
 
 def test_progress_is_said_in_steps(place, capsys):
     records([place.job(number) for number in range(5, 9)], place.cache, 1, title="claim 3")
-    lines = capsys.readouterr().err.splitlines()
+    first, counted, *lines = capsys.readouterr().err.splitlines()
+    assert first.startswith("claim 3: 4 runs, 12 steps, 1 at once; 0 runs are in ") and counted == "claim 3: 12 steps"
     assert lines[-1].startswith("claim 3: 12 of 12 steps, ") and len(lines) == 4
     records([place.job(5)], place.cache, 1)
     assert not capsys.readouterr().err
