@@ -30,7 +30,7 @@ MISTAKES = [
             "every block begins with the first line",
             "int(rng.integers(len(lines)))",
             "0 * int(rng.integers(len(lines)))",
-            DATA,
+            STEPS,
         ),
         (
             "MaskedLMData.held_out_batches",
@@ -53,7 +53,7 @@ MISTAKES = [
             "padding is attended to",
             "attention_mask[row, :len(block)] = 1",
             "attention_mask[row] = 1",
-            DATA,
+            STEPS,
         ),
         (
             "mask_tokens",
