@@ -7,6 +7,10 @@ Logarithms: exp(x) is computed as 2^(x log2 e) anyway, so where it can be, log2 
 score, its row maximum and the lse are all counted in bits. It cannot be where a bias is added (ADDED): the lowest number
 times log2 e is infinite, and a row of equal scores of -1e9 must remain one of equal scores.
 
+Places. `head` and `b` have 64 bits, and so has every product of them, and of a query or a key, with a stride or a length.
+What counts queries or keys themselves has 32: the launcher refuses more than LONGEST of them, so that the sum of one and of
+a tile fits. Two more products have 32 bits: heads d, which is H and no more than LONGEST, and blocks heads, at most the grid.
+
 Not here: the order in which tiles are visited; see `attention.py` and `attention_backward.py`.
 """
 
@@ -23,14 +27,18 @@ from kernels.random import keep_each, keep_fours
 LOG2E = tl.constexpr(math.log2(math.e))
 LN2 = tl.constexpr(math.log(2))
 
+LONGEST = 2**30  # queries, keys and features of a sequence
+
 # --- where a program works ------------------------------------------------------------------------------------------
 
 
 @triton.jit
 def my_tile(blocks, heads):
-    # Programs are numbered block by block, head by head, sequence by sequence: neighbours read the same keys.
+    # Programs are numbered block by block, head by head, sequence by sequence: neighbours read the same keys. Their number
+    # has 32 bits, as everything that counts programs; head and sequence have 64, since strides are multiplied by them.
     program = tl.program_id(0)
-    return program % blocks, program // blocks % heads, (program // (blocks * heads)).to(tl.int64)
+    head, sequence = program // blocks % heads, program // (blocks * heads)
+    return program % blocks, head.to(tl.int64), sequence.to(tl.int64)
 
 
 @triton.jit
@@ -42,16 +50,22 @@ def my_sequence(b, head, heads, S, T, tokens, cu_seqlens_ptr):
     else:
         start = tl.load(cu_seqlens_ptr + b).to(tl.int64)
         length = (tl.load(cu_seqlens_ptr + b + 1) - start).to(tl.int32)
-        return start, length, length, start, start, head.to(tl.int64) * tokens + start
+        return start, length, length, start, start, head * tokens + start
 
 
 @triton.jit
-def my_length(b, T, key_lengths_ptr):
-    # How many of the T keys are real.
+def my_length(b, S, T, key_lengths_ptr, CAUSAL: tl.constexpr, BIAS: tl.constexpr):
+    # How many of the T keys are real; and how many are read. What lies beyond a length may be anything, NaN for one, and is
+    # read for nobody but a query that sees nothing, which averages all. Beside a bias there may always be such a query.
     if key_lengths_ptr is None:
-        return T
+        return T, T
     else:
-        return tl.load(key_lengths_ptr + b).to(tl.int32)
+        length = tl.load(key_lengths_ptr + b).to(tl.int32)
+        some_are_blind = length == 0
+        if CAUSAL:
+            some_are_blind = some_are_blind | (S > T)
+        keys = T if BIAS is not None else tl.where(some_are_blind, T, length)
+        return length, keys
 
 
 @triton.jit
@@ -60,7 +74,7 @@ def my_draws(b, head, heads, S, T, firsts_ptr):
     if firsts_ptr is None:
         return (b * heads + head) * S * T
     else:
-        return tl.load(firsts_ptr + b) + head.to(tl.int64) * S * T
+        return tl.load(firsts_ptr + b) + head * S * T
 
 
 @triton.jit
@@ -71,8 +85,8 @@ def key_range(
     # all keys from `end` on are hidden from all of them.
     first_sees, last_sees = length, length
     if CAUSAL:
-        first_sees = tl.minimum(length, first_query + 1 + T - S)
-        last_sees = tl.minimum(length, tl.minimum(first_query + BLOCK_Q, S) + T - S)
+        first_sees = tl.minimum(length, first_query + 1 + (T - S))
+        last_sees = tl.minimum(length, tl.minimum(first_query + BLOCK_Q, S) + (T - S))
     whole = tl.maximum(first_sees, 0) // BLOCK_K * BLOCK_K
     # A query that sees nothing attends to all T keys. A bias may hide whatever is left of a row.
     end = T if BIAS is not None else tl.where(first_sees <= 0, T, last_sees)
@@ -125,6 +139,12 @@ def store_rows(ptr, value, row, rows, stride, D: tl.constexpr, HEAD: tl.constexp
 
 
 @triton.jit
+def hide(s, visible, LOWEST: tl.constexpr):
+    # The lowest number where a query may not look; but what is not finite stays, as it does when that number is added to it.
+    return tl.where(visible | (s - s != 0), s, LOWEST)
+
+
+@triton.jit
 def scores(
     a, b, query, key, S, T, length, bias_ptr, bias_query, bias_key,
     D: tl.constexpr, CAUSAL: tl.constexpr, BIAS: tl.constexpr, HIDE: tl.constexpr, ACC: tl.constexpr,
@@ -144,15 +164,15 @@ def scores(
             address = bias_ptr + query.to(tl.int64) * bias_query + key.to(tl.int64) * bias_key
             bias = tl.load(address, mask=(query < S) & (key < T), other=0)
         if BIAS == "added":
-            s = s + tl.maximum(bias.to(ACC), LOWEST)
+            s = s + tl.maximum(bias.to(ACC), LOWEST, propagate_nan=tl.PropagateNan.ALL)
         else:
-            s = tl.where(bias, s, LOWEST)
+            s = hide(s, bias, LOWEST)
     if HIDE:
         visible = key < length
         if CAUSAL:
             visible = visible & (key <= query + (T - S))
         # where there is no key at all, not even a row that sees nothing may look
-        s = tl.where(key < T, tl.where(visible, s, LOWEST), -float("inf"))
+        s = tl.where(key < T, hide(s, visible, LOWEST), -float("inf"))
     return s
 
 
@@ -169,7 +189,7 @@ def log_sum_exp(m, total, BIAS: tl.constexpr, LOWEST: tl.constexpr):
         lse = m + log_total
         return lse, (m - lse) + log_total
     else:
-        blind = m == LOWEST
+        blind = (m == LOWEST) & (total == total)  # a maximum does not see NaN, a sum does
         lse = tl.where(blind, LOWEST, tl.where(blind, 0, m) * LN2 + log_total)
         # two more roundings, to base e here and back in `probabilities`: what they take counts from where it will start
         return lse, (m - in_bits(lse, LOWEST)) * LN2 + log_total

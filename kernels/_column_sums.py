@@ -32,7 +32,7 @@ def column_sums_kernel(parts_ptr, first_ptr, last_ptr, parts, width, ROWS: tl.co
     for first_part in range(0, parts, ROWS):
         part = first_part + tl.arange(0, ROWS)[:, None]
         inside = (part < parts) & (column < width)
-        total += tl.load(parts_ptr + (part * sums + which) * width + column, mask=inside, other=0)
+        total += tl.load(parts_ptr + (part * sums + which).to(tl.int64) * width + column, mask=inside, other=0)
     found = tl.sum(total, axis=0, keep_dims=True).to(first_ptr.dtype.element_ty)
     if which == 0:
         tl.store(first_ptr + column, found, mask=column < width)

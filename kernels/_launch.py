@@ -6,7 +6,9 @@ overrules it. The interpreter runs each program of a grid in NumPy, one after th
 computes, blind to races, to TF32 and to the size of shared memory, and slow.
 
 A launcher (the function beside each kernel) is written for torch tensors. `@launcher` lets it take NumPy arrays as well:
-they are lent to torch without a copy where there is no GPU, and what comes out is NumPy again.
+they are lent to torch without a copy where there is no GPU, and what comes out is NumPy again. What a launcher saves for the
+backward pass is what it was handed, not a copy: whoever writes to it in between gets other gradients. `functional.py` keeps
+copies of masks and lengths in NumPy, and torch watches over tensors.
 """
 
 import functools
@@ -23,6 +25,8 @@ if "TRITON_INTERPRET" not in os.environ:
 
 import triton
 import triton.language as tl
+
+from minirembert.scalars import is_integer
 
 INTERPRETED: bool = triton.knobs.runtime.interpret
 INTERPRET = tl.constexpr(INTERPRETED)  # the same, for kernels to ask
@@ -91,6 +95,8 @@ def launcher(function: F) -> F:
         from_numpy = isinstance(first, np.ndarray)
         values = tuple(_to_tensors(value) for value in values)
         settings = {key: _to_tensors(value) for key, value in settings.items()}
+        if "block" in settings:
+            settings["block"] = _python_s(settings["block"])
         first = values[0] if values else settings.get(parameters[0])
         _check(name, parameters[0], first)
         if torch.is_grad_enabled() and any(getattr(v, "requires_grad", False) for v in (*values, *settings.values())):
@@ -107,6 +113,13 @@ def launcher(function: F) -> F:
         return _to_numpy(out) if from_numpy else out
 
     return launch  # type: ignore[return-value]
+
+
+def _python_s(block: Any) -> Any:
+    """The sides of a tile as Python's integers: NumPy's are none for Triton. What is no integer stays, to be refused."""
+    if isinstance(block, (tuple, list)):
+        return type(block)(_python_s(side) for side in block)
+    return int(block) if is_integer(block) else block
 
 
 def _apart(value: Any, sizes: dict[int, int]) -> Any:
@@ -127,9 +140,21 @@ def to_tensor(value: Any) -> Any:
         return value
     shareable = value.flags.writeable and all(stride >= 0 for stride in value.strides)
     tensor = torch.from_numpy(value if shareable else value.copy()).to(DEVICE)
-    if tensor.is_cuda:
-        tensor.on_host = value  # see `on_host`
+    if tensor.is_cuda and value.dtype.kind in "iu":
+        tensor.on_host = (
+            value.copy()
+        )  # see `on_host`; the caller's own may be refilled before the backward pass asks again
     return tensor
+
+
+def own(value: np.ndarray) -> torch.Tensor:
+    """`to_tensor`, in memory that nobody else can write to. Axes along which the array is repeated stay so.
+
+    On a GPU the way there makes the copy; only where kernels are interpreted does it cost one.
+    """
+    once = value[tuple(slice(None, 1) if stride == 0 else slice(None) for stride in value.strides)]
+    tensor = to_tensor(once if DEVICE.type == "cuda" else once.copy())
+    return tensor if tensor.shape == value.shape else tensor.expand(value.shape)
 
 
 def on_host(tensor: torch.Tensor) -> np.ndarray:
@@ -190,7 +215,7 @@ def integers(op: str, name: str, values: Any, length: int | None = None) -> torc
         raise ValueError(f"{op}: {name} has shape {tuple(values.shape)}, expected ({length},)")
     if values.device.type != DEVICE.type:  # lengths are often kept on the host: that is where they are looked at, too
         moved = values.to(DEVICE)
-        moved.on_host = on_host(values)
+        moved.on_host = on_host(values).copy()
         return moved
     return values
 
@@ -203,7 +228,7 @@ def require_saved(op: str, saved: Any, kind: type) -> None:
 
 def require_power_of_two(op: str, name: str, value: Any, least: int) -> None:
     """Raises ValueError for a side of a tile that is none."""
-    if not isinstance(value, int) or value < least or value & (value - 1):
+    if not is_integer(value) or value < least or value & (value - 1):
         raise ValueError(f"{op}: {name} must be a power of two from {least} up, got {value!r}")
 
 
@@ -214,6 +239,19 @@ def rows_of(x: torch.Tensor) -> torch.Tensor:
     """(..., C) as (rows, C) with the entries of a row side by side in memory; a view where it can be one."""
     rows = x.reshape(-1, x.shape[-1]) if x.ndim > 1 else x.reshape(1, -1)
     return rows if rows.stride(-1) == 1 or rows.shape[-1] == 1 else rows.contiguous()
+
+
+MOST_BLOCKS = 65535  # along any axis of a grid but the first
+
+
+def blocks_of(op: str, width: int, block: int) -> int:
+    """Into how many blocks of columns a row is cut. Raises ValueError for more than a grid can have."""
+    blocks = triton.cdiv(width, block)
+    if blocks > MOST_BLOCKS:
+        raise ValueError(
+            f"{op}: rows of {width} numbers in blocks of {block} are {blocks} blocks, but a grid has at most {MOST_BLOCKS}"
+        )
+    return blocks
 
 
 def accumulator(x: torch.Tensor) -> Any:

@@ -31,6 +31,7 @@ from torch import Tensor
 from kernels._column_sums import column_sums, parts_for
 from kernels._launch import (
     accumulator,
+    blocks_of,
     launcher,
     require,
     require_power_of_two,
@@ -225,7 +226,7 @@ def bias_gelu_kernel(
 ):
     # One program owns one block of columns in ROWS rows.
     row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)[:, None]
-    column = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)[None, :]
+    column = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)[None, :]  # below MOST_BLOCKS x BLOCK: 32 bits
     inside = (row < rows) & (column < width)
     x = tl.load(x_ptr + row * x_stride + column, mask=inside, other=0).to(ACC)
     bias = tl.load(bias_ptr + column, mask=column < width, other=0).to(ACC)
@@ -245,8 +246,8 @@ def bias_gelu_backward_kernel(
     column = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)[None, :]
     bias = tl.load(bias_ptr + column, mask=column < width, other=0).to(ACC)
     dbias = tl.zeros([ROWS, BLOCK], ACC)
-    for first in range(tl.program_id(0) * ROWS, rows, tl.num_programs(0) * ROWS):
-        row = (first + tl.arange(0, ROWS)[:, None]).to(tl.int64)
+    for first in range(tl.program_id(0).to(tl.int64) * ROWS, rows, tl.num_programs(0) * ROWS):
+        row = (first + tl.arange(0, ROWS)[:, None]).to(tl.int64)  # `first` has 64 bits, but not where it is interpreted
         inside = (row < rows) & (column < width)
         dy = tl.load(dy_ptr + row * dy_stride + column, mask=inside, other=0).to(ACC)
         x = tl.load(x_ptr + row * x_stride + column, mask=inside, other=0).to(ACC)
@@ -257,7 +258,7 @@ def bias_gelu_backward_kernel(
         tl.store(dx_ptr + row * width + column, dx.to(dx_ptr.dtype.element_ty), mask=inside)
         # 3. the bias took part in every row
         dbias += dx
-    part = parts_ptr + tl.program_id(0) * width + column
+    part = parts_ptr + tl.program_id(0).to(tl.int64) * width + column
     tl.store(part, tl.sum(dbias, axis=0, keep_dims=True), mask=column < width)
 
 
@@ -277,7 +278,7 @@ def bias_gelu(
     rows_x = rows_of(x)
     rows, width = rows_x.shape
     tile = bias_tile(width, numbers)
-    grid = (triton.cdiv(rows, tile["ROWS"]), triton.cdiv(width, tile["BLOCK"]))
+    grid = (triton.cdiv(rows, tile["ROWS"]), blocks_of("bias_gelu", width, tile["BLOCK"]))
     bias_gelu_kernel[grid](rows_x, bias.contiguous(), y, rows, width, rows_x.stride(0), **tile, ACC=accumulator(x))
     return y, BiasGeluSaved(x, bias)
 

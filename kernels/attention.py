@@ -26,6 +26,7 @@ from jaxtyping import Bool, Float, Integer
 from torch import Tensor
 
 from kernels._attention_tiles import (
+    LONGEST,
     TILES,
     choose_tile,
     exponential,
@@ -61,7 +62,8 @@ from kernels.attention_backward import (
 )
 from kernels.random import SEED_BITS, dropout_factor
 from minirembert.ops.attention import AttentionPackedSaved, AttentionSaved, check_cu_seqlens, check_key_lengths
-from minirembert.ops.random import check_drop_prob
+from minirembert.ops.random import check_drop_prob, check_seed
+from minirembert.scalars import as_integer, as_switch
 
 LARGEST_HEAD = max(features for _, features in TILES)
 
@@ -81,7 +83,7 @@ def attention_kernel(
     first_query = block * BLOCK_Q
     if first_query >= S:
         return
-    length = my_length(b, T, key_lengths_ptr)
+    length, keys = my_length(b, S, T, key_lengths_ptr, CAUSAL, BIAS)
     draws = my_draws(b, head, heads, S, T, firsts_ptr)
     k_ptr += batch * k_batch + head * D
     v_ptr += batch * v_batch + head * D
@@ -92,7 +94,7 @@ def attention_kernel(
 
     if ONE_TILE:
         key = tl.arange(0, BLOCK_K)
-        k = load_rows(k_ptr, key, T, k_row, D, HEAD, True)
+        k = load_rows(k_ptr, key, keys, k_row, D, HEAD, True)
         # 1. scores
         s = scores(
             q, k, query[:, None], key[None, :], S, T, length, bias_ptr, bias_query, bias_key,
@@ -108,7 +110,7 @@ def attention_kernel(
         if DROP_PROB > 0:
             p = p * keep(seed, draws, query[:, None], 0, T, DROP_PROB, FACTOR, FOURS, BLOCK_K)
         # 6. average of the values
-        v = load_rows(v_ptr, key, T, v_row, D, HEAD, True)
+        v = load_rows(v_ptr, key, keys, v_row, D, HEAD, True)
         y = dot(p.to(v.dtype), v, tl.zeros([BLOCK_Q, HEAD], ACC), PRECISION)
     else:
         m = tl.full([BLOCK_Q], -float("inf"), ACC)
@@ -118,7 +120,7 @@ def attention_kernel(
         for EDGE in tl.static_range(2):  # the same loop over the whole blocks, then with comparisons over the others
             for first_key in tl.range(whole if EDGE else 0, end if EDGE else whole, BLOCK_K):
                 key = first_key + tl.arange(0, BLOCK_K)
-                k = load_rows(k_ptr, key, T, k_row, D, HEAD, EDGE)
+                k = load_rows(k_ptr, key, keys, k_row, D, HEAD, EDGE)
                 # 1. scores
                 s = scores(
                     q, k, query[:, None], key[None, :], S, T, length, bias_ptr, bias_query, bias_key,
@@ -136,7 +138,7 @@ def attention_kernel(
                 if DROP_PROB > 0:
                     p = p * keep(seed, draws, query[:, None], first_key, T, DROP_PROB, FACTOR, FOURS, BLOCK_K)
                 # 6. average of the values
-                v = load_rows(v_ptr, key, T, v_row, D, HEAD, EDGE)
+                v = load_rows(v_ptr, key, keys, v_row, D, HEAD, EDGE)
                 y = dot(p.to(v.dtype), v, y * shrink[:, None], PRECISION)
 
     # 4. its logarithm, and what adding the maximum to that takes from it
@@ -160,7 +162,7 @@ def attention_probabilities_kernel(
     # One program owns BLOCK_Q queries of one head of one sequence.
     block, head, b = my_tile(blocks, heads)
     batch, S, T, _, _, row0 = my_sequence(b, head, heads, S, T, tokens, cu_seqlens_ptr)
-    length = my_length(b, T, key_lengths_ptr)
+    length, keys = my_length(b, S, T, key_lengths_ptr, CAUSAL, BIAS)
     draws = my_draws(b, head, heads, S, T, firsts_ptr)
     if BIAS is not None:
         bias_ptr += b * bias_batch + head * bias_head
@@ -170,7 +172,7 @@ def attention_probabilities_kernel(
     lse_rest = tl.load(lse_rest_ptr + row0 + query, mask=query < S, other=0)
     for first_key in tl.range(0, T, BLOCK_K):
         key = first_key + tl.arange(0, BLOCK_K)
-        k = load_rows(k_ptr + batch * k_batch + head * D, key, T, k_row, D, HEAD, True)
+        k = load_rows(k_ptr + batch * k_batch + head * D, key, keys, k_row, D, HEAD, True)
         s = scores(
             q, k, query[:, None], key[None, :], S, T, length, bias_ptr, bias_query, bias_key,
             D, CAUSAL, BIAS, True, ACC, LOWEST, PRECISION,
@@ -202,11 +204,12 @@ def attention(
     ValueError if a shape does not match, T is 0, H is no multiple of `num_heads`, H / `num_heads` is above 128, a length is
     outside [0, T], `drop_prob` outside [0, 1) or `seed` outside 64 bits; TypeError if a dtype is not the one of q.
     """
-    _check("attention", q, k, v, num_heads, bias, drop_prob, seed, block)
+    _check("attention", q, k, v, num_heads, bias, causal, drop_prob, seed, block)
     key_lengths = _lengths("attention", key_lengths, k)
     problem = _problem(q, k, num_heads, bias, key_lengths, None, causal, drop_prob, seed)
     y, lse, lse_rest = _forward(q, k, v, problem, block)
-    return y, AttentionSaved(q, k, v, bias, key_lengths, y, lse, lse_rest, num_heads, causal, drop_prob, seed)
+    settings = int(num_heads), bool(causal), float(drop_prob), int(seed)
+    return y, AttentionSaved(q, k, v, bias, key_lengths, y, lse, lse_rest, *settings)
 
 
 @launcher
@@ -238,11 +241,12 @@ def attention_packed(
     Ends that are on a GPU already are waited for, forward and backward. Raises ValueError unless they start at 0, never
     fall and end at N; otherwise what `attention` raises.
     """
-    _check("attention_packed", q, k, v, num_heads, None, drop_prob, seed, block, packed=True)
+    _check("attention_packed", q, k, v, num_heads, None, causal, drop_prob, seed, block, packed=True)
     cu_seqlens = _ends("attention_packed", cu_seqlens, q)
     problem = _problem(q, k, num_heads, None, None, cu_seqlens, causal, drop_prob, seed)
     y, lse, lse_rest = _forward(q, k, v, problem, block)
-    return y, AttentionPackedSaved(q, k, v, cu_seqlens, y, lse, lse_rest, num_heads, causal, drop_prob, seed)
+    settings = int(num_heads), bool(causal), float(drop_prob), int(seed)
+    return y, AttentionPackedSaved(q, k, v, cu_seqlens, y, lse, lse_rest, *settings)
 
 
 @launcher
@@ -270,7 +274,7 @@ def attention_probabilities(
     block: tuple[int, int] | None = None,
 ) -> tuple[Float[Tensor, "B h S T"], None]:
     """The probabilities that `attention` uses, after dropout: for looking at. Raises what it raises; has no backward."""
-    _check("attention_probabilities", q, k, k, num_heads, bias, drop_prob, seed, block)
+    _check("attention_probabilities", q, k, k, num_heads, bias, causal, drop_prob, seed, block)
     key_lengths = _lengths("attention_probabilities", key_lengths, k)
     _, saved = attention(q, k, k, num_heads, bias, key_lengths, causal, block=block)
     q, k = _dense(q), _dense(k)
@@ -288,8 +292,8 @@ def attention_probabilities(
 
 
 def _check(
-    op: str, q: Tensor, k: Tensor, v: Tensor, num_heads: int, bias: Tensor | None, drop_prob: float, seed: int,
-    block: tuple[int, int] | None, packed: bool = False,
+    op: str, q: Tensor, k: Tensor, v: Tensor, num_heads: int, bias: Tensor | None, causal: bool, drop_prob: float,
+    seed: int, block: tuple[int, int] | None, packed: bool = False,
 ) -> None:  # fmt: skip
     """Raises TypeError or ValueError for what the kernels have no tile for, or would read beside its memory.
 
@@ -300,10 +304,14 @@ def _check(
     T = k.shape[-2] if isinstance(k, Tensor) and k.ndim == q.ndim and not packed else q.shape[-2]
     for name, x in (("k", k), ("v", v)):
         require(op, name, x, (*q.shape[:-2], T, q.shape[-1]), q.dtype)
+    if max(*q.shape[-2:], T) > LONGEST:
+        raise ValueError(
+            f"{op}: shapes {tuple(q.shape)} and {tuple(k.shape)}, but an axis has at most {LONGEST} numbers"
+        )
     if T == 0 and not packed:
         raise ValueError(f"{op}: k has shape {tuple(k.shape)}, but attention needs at least 1 key")
 
-    _check_integer(op, "num_heads", num_heads)
+    num_heads = as_integer(f"{op}: num_heads", num_heads)
     width = q.shape[-1]
     if num_heads < 1:
         raise ValueError(f"{op}: num_heads is {num_heads}, but there must be at least 1")
@@ -327,10 +335,9 @@ def _check(
                 f"{op}: bias has shape {tuple(bias.shape)}, which does not broadcast to (B, h, S, T) = {scores_shape}"
             ) from None
 
+    as_switch(f"{op}: causal", causal)
     check_drop_prob(drop_prob)
-    _check_integer(op, "seed", seed)
-    if not -(2**63) <= seed < 2**64:
-        raise ValueError(f"{op}: seed is {seed}, but it must lie in [-2^63, 2^64)")
+    check_seed(seed)
     _check_block(op, block)
 
 
@@ -347,11 +354,6 @@ def _check_block(op: str, block: tuple[int, int] | None) -> None:
         raise ValueError(f"{op}: block must be a pair, queries and keys of a tile, got {block!r}")
     for side, value in enumerate(block):
         require_power_of_two(op, f"block[{side}]", value, 16)
-
-
-def _check_integer(op: str, name: str, value: Any) -> None:
-    if not isinstance(value, (int, np.integer)) or isinstance(value, bool):
-        raise TypeError(f"{op}: {name} must be an integer, got {value!r}")
 
 
 def _lengths(op: str, key_lengths: Any, k: Tensor) -> Tensor | None:
@@ -380,7 +382,7 @@ def _problem(
     causal: bool, drop_prob: float, seed: int,
 ) -> dict[str, Any]:  # fmt: skip
     """What all kernels are told alike."""
-    num_heads = int(num_heads)  # a NumPy integer is none for Triton
+    num_heads, causal, drop_prob = int(num_heads), bool(causal), float(drop_prob)  # NumPy's are none for Triton
     firsts = None
     if cu_seqlens is None:
         (batch, S, _), T = q.shape, k.shape[1]

@@ -63,15 +63,15 @@ def attention_backward_keys_kernel(
     first_key = block * BLOCK_K
     if first_key >= T:
         return
-    length = my_length(b, T, key_lengths_ptr)
+    length, keys = my_length(b, S, T, key_lengths_ptr, CAUSAL, BIAS)
     draws = my_draws(b, head, heads, S, T, firsts_ptr)
     q_ptr += batch * q_batch + head * D
     dy_ptr += batch * dy_batch + head * D
     if BIAS is not None:
         bias_ptr += b * bias_batch + head * bias_head
     key = first_key + tl.arange(0, BLOCK_K)
-    k = load_rows(k_ptr + batch * k_batch + head * D, key, T, k_row, D, HEAD, True)
-    v = load_rows(v_ptr + batch * v_batch + head * D, key, T, v_row, D, HEAD, True)
+    k = load_rows(k_ptr + batch * k_batch + head * D, key, keys, k_row, D, HEAD, True)
+    v = load_rows(v_ptr + batch * v_batch + head * D, key, keys, v_row, D, HEAD, True)
 
     dk = tl.zeros([BLOCK_K, HEAD], ACC)
     dv = tl.zeros([BLOCK_K, HEAD], ACC)
@@ -104,6 +104,9 @@ def attention_backward_keys_kernel(
             # 5. dK
             dk = dot(ds.to(q.dtype), q, dk, PRECISION)
 
+    if key_lengths_ptr is not None:  # what was not read gets nothing, also where dy or a row of P is NaN
+        dk = tl.where(key[:, None] < keys, dk, 0)
+        dv = tl.where(key[:, None] < keys, dv, 0)
     width = heads * D
     store_rows(dk_ptr + key0 * width + head * D, dk * D**-0.5, key, T, width, D, HEAD)
     store_rows(dv_ptr + key0 * width + head * D, dv, key, T, width, D, HEAD)
@@ -125,7 +128,7 @@ def attention_backward_queries_kernel(
     first_query = block * BLOCK_Q
     if first_query >= S:
         return
-    length = my_length(b, T, key_lengths_ptr)
+    length, keys = my_length(b, S, T, key_lengths_ptr, CAUSAL, BIAS)
     draws = my_draws(b, head, heads, S, T, firsts_ptr)
     k_ptr += batch * k_batch + head * D
     v_ptr += batch * v_batch + head * D
@@ -144,8 +147,8 @@ def attention_backward_queries_kernel(
     for EDGE in tl.static_range(2):  # the same loop over the whole blocks, then with comparisons over the others
         for first_key in tl.range(whole if EDGE else 0, end if EDGE else whole, BLOCK_K):
             key = first_key + tl.arange(0, BLOCK_K)
-            k = load_rows(k_ptr, key, T, k_row, D, HEAD, EDGE)
-            v = load_rows(v_ptr, key, T, v_row, D, HEAD, EDGE)
+            k = load_rows(k_ptr, key, keys, k_row, D, HEAD, EDGE)
+            v = load_rows(v_ptr, key, keys, v_row, D, HEAD, EDGE)
             # 2. probabilities again
             s = scores(
                 q, k, query[:, None], key[None, :], S, T, length, bias_ptr, bias_query, bias_key,
@@ -178,7 +181,7 @@ def attention_backward_head_kernel(
     # One program owns one head of one sequence, whose queries are one block.
     _, head, b = my_tile(1, heads)
     batch, S, T, query0, key0, row0 = my_sequence(b, head, heads, S, T, tokens, cu_seqlens_ptr)
-    length = my_length(b, T, key_lengths_ptr)
+    length, keys = my_length(b, S, T, key_lengths_ptr, CAUSAL, BIAS)
     draws = my_draws(b, head, heads, S, T, firsts_ptr)
     k_ptr += batch * k_batch + head * D
     v_ptr += batch * v_batch + head * D
@@ -197,8 +200,8 @@ def attention_backward_head_kernel(
     dq = tl.zeros([BLOCK_Q, HEAD], ACC)
     for first_key in tl.range(0, T, BLOCK_K):
         key = first_key + tl.arange(0, BLOCK_K)
-        k = load_rows(k_ptr, key, T, k_row, D, HEAD, True)
-        v = load_rows(v_ptr, key, T, v_row, D, HEAD, True)
+        k = load_rows(k_ptr, key, keys, k_row, D, HEAD, True)
+        v = load_rows(v_ptr, key, keys, v_row, D, HEAD, True)
         # 2. probabilities again
         s = scores(
             q, k, query[:, None], key[None, :], S, T, length, bias_ptr, bias_query, bias_key,
@@ -213,11 +216,15 @@ def attention_backward_head_kernel(
             kept = p * factor
             dp = dp * factor
         dv = dot(tl.trans(kept.to(dy.dtype)), dy, tl.zeros([BLOCK_K, HEAD], ACC), PRECISION)
+        if key_lengths_ptr is not None:  # what was not read gets nothing, also where dy or a row of P is NaN
+            dv = tl.where(key[:, None] < keys, dv, 0)
         store_rows(dv_ptr + key0 * width + head * D, dv, key, T, width, D, HEAD)
         # 4. through the softmax; the scale waits for the end
         ds = (p * (dp - delta[:, None])).to(q.dtype)
         # 5. dQ and dK
         dq = dot(ds, k, dq, PRECISION)
         dk = dot(tl.trans(ds), q, tl.zeros([BLOCK_K, HEAD], ACC), PRECISION)
+        if key_lengths_ptr is not None:
+            dk = tl.where(key[:, None] < keys, dk, 0)
         store_rows(dk_ptr + key0 * width + head * D, dk * D**-0.5, key, T, width, D, HEAD)
     store_rows(dq_ptr + query0 * width + head * D, dq * D**-0.5, query, S, width, D, HEAD)

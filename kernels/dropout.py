@@ -18,7 +18,7 @@ from torch import Tensor
 from kernels._launch import accumulator, launcher, require_power_of_two, require_saved
 from kernels.random import SEED_BITS, dropout_factor, keep_fours
 from minirembert.ops.dropout import DropoutSaved
-from minirembert.ops.random import check_drop_prob
+from minirembert.ops.random import check_drop_prob, check_seed
 
 BLOCK = 2048  # numbers that one program takes
 
@@ -39,9 +39,10 @@ def dropout(
 ) -> tuple[Float[Tensor, "*shape"], DropoutSaved]:
     """x with a share `drop_prob` of its elements zeroed. `block`: numbers that a program takes, a power of two of at least 4.
 
-    Raises ValueError unless 0 <= drop_prob < 1, and for a `block` that is no such power of two.
+    Raises ValueError unless 0 <= drop_prob < 1, for a seed of more than 64 bits and for a `block` that is no such power of
+    two; TypeError for a probability that is no number, a seed that is no integer.
     """
-    check_drop_prob(drop_prob)
+    drop_prob, seed = check_drop_prob(drop_prob), check_seed(seed)
     return _times_mask("dropout", x, drop_prob, seed, block), DropoutSaved(drop_prob, seed)
 
 

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from kernels._launch import integers, launcher, on_host, require, require_saved, statistics_dtype
 from minirembert.ops.embedding import EmbeddingSaved, check_ids
+from minirembert.scalars import as_integer
 
 
 @launcher
@@ -26,6 +27,7 @@ def embedding(
 ) -> tuple[Float[Tensor, "*batch E"], EmbeddingSaved]:
     """Rows of `weight` at `ids`, which may be a list. Raises IndexError for an id outside the table, TypeError for ids that
     are no integers."""
+    padding_idx = None if padding_idx is None else as_integer("padding_idx", padding_idx)
     ids = integers("embedding", "ids", ids)
     check_ids(on_host(ids), len(weight), "ids")
     ids = ids.to(weight.device)

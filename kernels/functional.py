@@ -21,7 +21,15 @@ whatever comes in, sums and exponentials are taken in float32. Nothing is drawn 
 its seed, so pass a new one in every step; `torch.utils.checkpoint` then recomputes the same bits. There are no second
 derivatives: a backward pass with `create_graph=True` raises RuntimeError.
 
-Not here: gradients for masks, `torch.func` transforms, a fused graph under `torch.compile`.
+`torch.compile` takes each call as one operator of its graph (`_opaque.py`), so a model compiles with `fullgraph=True`, its
+lengths and seeds changing from step to step. `torch.utils.checkpoint` works with and without `use_reentrant`; what it computes
+again it computes of the arguments as they are then. Transforms of `torch.func` raise NotImplementedError.
+
+The gradients are those of the forward pass that was run. Masks and lengths in NumPy are copied for that (on a GPU their way
+there is the copy). A tensor that is written to before the backward pass makes it raise RuntimeError, as everywhere in torch;
+torch does not notice writing through a NumPy array that shares the memory of a tensor, and neither do we.
+
+Not here: gradients for masks, `torch.func` transforms, kernels fused with what stands around them.
 """
 
 import functools
@@ -33,6 +41,8 @@ from jaxtyping import Bool, Float, Integer
 from torch import Tensor
 from torch.autograd.function import FunctionCtx
 
+from kernels import _opaque
+from kernels._launch import own
 from kernels.table import OPS
 from minirembert.ops import Op
 
@@ -71,6 +81,14 @@ def _apply(name: str, *arrays: Tensor, **settings: Any) -> Tensor:
     for setting, value in settings.items():
         if isinstance(value, Tensor) and value.requires_grad and torch.is_grad_enabled():
             raise ValueError(f"{name} has no gradient for {setting}: detach it first")
+    if torch._C._are_functorch_transforms_active():  # a tangent would be lost, or the sentence be about staticmethods
+        raise NotImplementedError(
+            f"{name} is no function that torch.func can transform (grad, vmap, jvp, ...): use torch.autograd, and a batch axis"
+        )
+    if torch.compiler.is_compiling():
+        return _opaque.apply(name, arrays, settings)
+    # A mask in NumPy may be refilled before the backward pass, and torch would not notice: it gets memory of its own.
+    settings = {setting: own(value) if isinstance(value, np.ndarray) else value for setting, value in settings.items()}
     return _Node.apply(OPS[name], settings, *arrays)
 
 

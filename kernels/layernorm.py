@@ -42,6 +42,7 @@ from kernels._launch import (
     statistics_dtype,
 )
 from minirembert.ops.layernorm import LayerNormSaved
+from minirembert.scalars import as_number
 
 WIDEST = 16384  # what a program can hold in registers, forward
 FUSED = 4096  # and backward, where sums over rows are held as well
@@ -89,12 +90,12 @@ def layer_norm_backward_kernel(
 ):  # fmt: skip
     # One program owns every so many-th tile of ROWS rows: their dx, and its part of dweight and dbias. The tiles hold whole
     # rows, or one block of their columns; then along_ptr, otherwise None, has the sums that need the whole row.
-    column = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)[None, :]
+    column = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)[None, :]  # below WIDEST + BLOCK: 32 bits
     weight = tl.load(weight_ptr + column, mask=column < width, other=0).to(ACC)
     dweight = tl.zeros([ROWS, BLOCK], ACC)
     dbias = tl.zeros([ROWS, BLOCK], ACC)
-    for first in range(tl.program_id(0) * ROWS, rows, tl.num_programs(0) * ROWS):
-        row = (first + tl.arange(0, ROWS)[:, None]).to(tl.int64)
+    for first in range(tl.program_id(0).to(tl.int64) * ROWS, rows, tl.num_programs(0) * ROWS):
+        row = (first + tl.arange(0, ROWS)[:, None]).to(tl.int64)  # `first` has 64 bits, but not where it is interpreted
         inside = (row < rows) & (column < width)
         dy = tl.load(dy_ptr + row * dy_stride + column, mask=inside, other=0).to(ACC)
         x = tl.load(x_ptr + row * x_stride + column, mask=inside, other=0).to(ACC)
@@ -120,7 +121,7 @@ def layer_norm_backward_kernel(
         tl.store(dx_ptr + row * width + column, dx.to(dx_ptr.dtype.element_ty), mask=inside)
         if dresidual_ptr is not None:
             tl.store(dresidual_ptr + row * width + column, dx.to(dresidual_ptr.dtype.element_ty), mask=inside)
-    part = parts_ptr + tl.program_id(0) * 2 * width + column
+    part = parts_ptr + tl.program_id(0).to(tl.int64) * 2 * width + column
     tl.store(part, tl.sum(dweight, axis=0, keep_dims=True), mask=column < width)
     tl.store(part + width, tl.sum(dbias, axis=0, keep_dims=True), mask=column < width)
 
@@ -221,6 +222,7 @@ def _forward(
 ) -> tuple[Tensor, LayerNormSaved]:
     if x.ndim == 0 or not 1 <= x.shape[-1] <= WIDEST:
         raise ValueError(f"{op}: x has shape {tuple(x.shape)}, but rows must have 1 to {WIDEST} numbers")
+    eps = as_number(f"{op}: eps", eps)
     width = x.shape[-1]
     require(op, "weight", weight, (width,))
     require(op, "bias", bias, (width,))

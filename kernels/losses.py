@@ -19,6 +19,7 @@ from torch import Tensor
 
 from kernels._launch import integers, launcher, on_host, require, require_saved, statistics_dtype
 from minirembert.ops.losses import IGNORE_INDEX, CrossEntropySaved, PairSaved, check_labels
+from minirembert.scalars import as_integer
 
 
 @launcher
@@ -32,6 +33,7 @@ def cross_entropy(
     """
     if logits.ndim != 2:
         raise ValueError(f"cross_entropy: logits has shape {tuple(logits.shape)}, expected (N, C)")
+    ignore_index = as_integer("ignore_index", ignore_index)
     labels = integers("cross_entropy", "labels", labels, len(logits))
     check_labels(on_host(labels), logits.shape[-1], ignore_index)
     labels = labels.to(logits.device)
@@ -78,7 +80,7 @@ def _labelled(labels: Tensor, ignore_index: int) -> tuple[Tensor, Tensor]:
 def mse(x: Float[Tensor, "*shape"], target: Float[Tensor, "*shape"]) -> tuple[Float[Tensor, ""], PairSaved]:
     """Mean squared error. Raises ValueError unless both have the same shape, TypeError for targets that are no floats."""
     _check_target("mse", x, target)
-    difference = _widened(x) - target
+    difference = _widened(x) - _like(x, target)
     return (difference * difference).mean(), PairSaved(x, target)
 
 
@@ -92,7 +94,7 @@ def mse_backward(dy: Float[Tensor, ""] | float, saved: PairSaved) -> tuple[Float
 def _mse_backward(
     x: Float[Tensor, "*shape"], saved: PairSaved, dy: Float[Tensor, ""] | float
 ) -> tuple[Float[Tensor, "*shape"]]:
-    return (((_widened(x) - saved.target) * (2 * dy / x.numel())).to(x.dtype),)
+    return (((_widened(x) - _like(x, saved.target)) * (2 * dy / max(1, x.numel()))).to(x.dtype),)
 
 
 @launcher
@@ -100,7 +102,7 @@ def bce_with_logits(x: Float[Tensor, "*shape"], target: Float[Tensor, "*shape"])
     """Mean binary cross-entropy of the probabilities sigmoid(x). Raises as `mse` does."""
     _check_target("bce_with_logits", x, target)
     wide = _widened(x)
-    return (torch.logaddexp(wide, wide.new_zeros(())) - target * wide).mean(), PairSaved(x, target)
+    return (torch.logaddexp(wide, wide.new_zeros(())) - _like(x, target) * wide).mean(), PairSaved(x, target)
 
 
 def bce_with_logits_backward(dy: Float[Tensor, ""] | float, saved: PairSaved) -> tuple[Float[Tensor, "*shape"]]:
@@ -114,13 +116,18 @@ def _bce_with_logits_backward(
     x: Float[Tensor, "*shape"], saved: PairSaved, dy: Float[Tensor, ""] | float
 ) -> tuple[Float[Tensor, "*shape"]]:
     probability = _widened(x).sigmoid()
-    return (((probability - saved.target) * (dy / x.numel())).to(x.dtype),)
+    return (((probability - _like(x, saved.target)) * (dy / max(1, x.numel()))).to(x.dtype),)
 
 
 def _check_target(op: str, x: Tensor, target: Tensor) -> None:
     if x.shape != getattr(target, "shape", x.shape):
         raise ValueError(f"{op}: predictions have shape {tuple(x.shape)}, targets {tuple(target.shape)}")
     require(op, "target", target, x.shape)
+
+
+def _like(x: Tensor, target: Tensor) -> Tensor:
+    """Targets in the dtype that the loss is computed in: wider ones would widen it."""
+    return target.to(statistics_dtype(x))
 
 
 def _widened(x: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ import triton
 import triton.language as tl
 
 from kernels._launch import accumulator, require, to_tensor
+from minirembert.scalars import as_integer, as_number
 
 BLOCK = 1024
 
@@ -64,10 +65,11 @@ class AdamW:
                     f"AdamW: {name} is not contiguous (shape {tuple(parameter.shape)}, strides {parameter.stride()}): "
                     "pass .contiguous(), or the tensor it is a slice of"
                 )
+        b1, b2 = betas
         self.parameters = parameters
-        self.betas = betas
-        self.eps = eps
-        self.weight_decay = weight_decay
+        self.betas = as_number("betas[0]", b1), as_number("betas[1]", b2)
+        self.eps = as_number("eps", eps)
+        self.weight_decay = as_number("weight_decay", weight_decay)
         self.step_count = 0
         self.masters = {name: p if p.dtype.itemsize >= 4 else p.float() for name, p in parameters.items()}
         self.m = {name: torch.zeros_like(p) for name, p in self.masters.items()}
@@ -76,6 +78,7 @@ class AdamW:
     def step(self, gradients: Mapping[str, torch.Tensor], learning_rate: float) -> None:
         """One update. Raises ValueError, before anything is written, unless `gradients` has one of the right shape for each
         of `parameters`."""
+        learning_rate = as_number("learning_rate", learning_rate)
         gradients = {name: to_tensor(gradient) for name, gradient in gradients.items()}
         for name, parameter in self.parameters.items():
             if name not in gradients:
@@ -107,7 +110,7 @@ class AdamW:
             self.parameters[name].copy_(master)
         for kind, name, array in self._moments():
             array.copy_(to_tensor(state[f"{kind}.{name}"]))
-        self.step_count = step_count
+        self.step_count = as_integer("step_count", step_count, least=0)
 
     def _moments(self) -> list[tuple[str, str, torch.Tensor]]:
         return [(kind, name, array) for kind in ("m", "v") for name, array in getattr(self, kind).items()]

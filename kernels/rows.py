@@ -22,6 +22,7 @@ from minirembert.ops.rows import (
     SelectFeatureSaved,
     SelectRowsSaved,
 )
+from minirembert.scalars import as_integer, as_number
 
 
 @launcher
@@ -49,15 +50,24 @@ def _sum_to(dy: Tensor, shape: tuple[int, ...]) -> Tensor:
 def scale(
     x: Float[Tensor, "*shape"], factor: float | Float[Tensor, "..."]
 ) -> tuple[Float[Tensor, "*shape"], ScaleSaved]:
-    """factor x. An array of factors must broadcast to the shape of x, and gets no gradient."""
-    return x * factor, ScaleSaved(factor)
+    """factor x, in the dtype of x. An array of factors must broadcast to the shape of x, and gets no gradient.
+
+    Raises TypeError for a factor that is neither a finite number nor an array.
+    """
+    if not isinstance(factor, Tensor):
+        factor = as_number("factor", factor)
+    return _times(x, factor), ScaleSaved(factor)
 
 
 @launcher
 def scale_backward(dy: Float[Tensor, "*shape"], saved: ScaleSaved) -> tuple[Float[Tensor, "*shape"]]:
     """dx."""
     require_saved("scale_backward", saved, ScaleSaved)
-    return (dy * saved.factor,)
+    return (_times(dy, saved.factor),)
+
+
+def _times(x: Tensor, factor: Tensor | float) -> Tensor:
+    return (x * factor).to(x.dtype)  # a factor may be wider than x, and rounding it before would cost accuracy
 
 
 @launcher
@@ -99,6 +109,7 @@ def select_rows_backward(dy: Float[Tensor, "N H"], saved: SelectRowsSaved) -> tu
 @launcher
 def select_feature(x: Float[Tensor, "*batch C"], feature: int) -> tuple[Float[Tensor, "*batch"], SelectFeatureSaved]:
     """x[..., feature]."""
+    feature = as_integer("feature", feature)
     return x[..., feature].clone(memory_format=contiguous_format), SelectFeatureSaved(feature, x.shape[-1])
 
 

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from kernels._launch import (
     accumulator,
+    blocks_of,
     launcher,
     require,
     require_power_of_two,
@@ -69,7 +70,7 @@ def softmax_backward_kernel(
 def split_softmax_statistics_kernel(x_ptr, m_ptr, total_ptr, width, x_stride, BLOCK: tl.constexpr, ACC: tl.constexpr):
     # One program owns one split of one row: its maximum and its sum.
     row, split, splits = tl.program_id(0).to(tl.int64), tl.program_id(1), tl.num_programs(1)
-    column = split * BLOCK + tl.arange(0, BLOCK)
+    column = split * BLOCK + tl.arange(0, BLOCK)  # below MOST_BLOCKS x BLOCK: 32 bits
     x = tl.load(x_ptr + row * x_stride + column, mask=column < width, other=-float("inf")).to(ACC)
     # 1. the split's maximum
     m = tl.max(x, axis=0)
@@ -105,7 +106,7 @@ def split_softmax_kernel(
 def split_softmax_gain_kernel(dy_ptr, y_ptr, gain_ptr, width, dy_stride, BLOCK: tl.constexpr, ACC: tl.constexpr):
     # One program owns one split of one row: its part of the gain.
     row, split, splits = tl.program_id(0).to(tl.int64), tl.program_id(1), tl.num_programs(1)
-    column = split * BLOCK + tl.arange(0, BLOCK)
+    column = split * BLOCK + tl.arange(0, BLOCK)  # below MOST_BLOCKS x BLOCK: 32 bits
     dy = tl.load(dy_ptr + row * dy_stride + column, mask=column < width, other=0).to(ACC)
     y = tl.load(y_ptr + row * width + column, mask=column < width, other=0).to(ACC)
     tl.store(gain_ptr + row * splits + split, tl.sum(dy * y, axis=0))
@@ -149,7 +150,7 @@ def softmax(
         )
     else:
         split = split_tile(width, block)
-        grid = (rows, triton.cdiv(width, split["BLOCK"]))
+        grid = (rows, blocks_of("softmax", width, split["BLOCK"]))
         m, total = torch.empty((2, *grid), dtype=statistics_dtype(x), device=x.device)
         arguments = {"BLOCK": split["BLOCK"], "num_warps": split["num_warps"], "ACC": accumulator(x)}
         split_softmax_statistics_kernel[grid](rows_x, m, total, width, rows_x.stride(0), **arguments)
@@ -176,7 +177,7 @@ def softmax_backward(
         )
     else:
         split = split_tile(width, block)
-        grid = (rows, triton.cdiv(width, split["BLOCK"]))
+        grid = (rows, blocks_of("softmax_backward", width, split["BLOCK"]))
         gain = torch.empty(grid, dtype=statistics_dtype(y), device=y.device)
         arguments = {"BLOCK": split["BLOCK"], "num_warps": split["num_warps"], "ACC": accumulator(y)}
         split_softmax_gain_kernel[grid](rows_dy, y, gain, width, rows_dy.stride(0), **arguments)

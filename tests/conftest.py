@@ -39,7 +39,7 @@ hypothesis.settings.load_profile("default")
 # Each leg, and in which tests' names one sees that it ran.
 LEGS = {
     "triton,": (
-        "interpreted, one program after the other: shows what they compute; cannot see races, TF32 or 32-bit offsets"
+        "interpreted, one program after the other: shows what they compute; cannot see races or TF32"
         if INTERPRETED
         else "on a GPU, " + torch.cuda.get_device_name() + ": shows what they compute there"
     ),

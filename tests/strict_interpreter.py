@@ -4,9 +4,14 @@ Triton's interpreter reads and writes whatever address a kernel computes. A forg
 the memory beyond the end happens to be there; on a GPU that is where a neighbour's numbers get overwritten. And an entry of
 the result that no program wrote may hold the right answer, left there by an earlier run in the same place.
 
+Offsets are noticed before they are too large: a stride or a length that a kernel is handed must be multiplied in 64 bits,
+though the arrays of a test are so small that 32 would do. The launcher hands over 32 bits as long as a number fits.
+
 Not here: races, shared memory. On a GPU, `compute-sanitizer` looks for such mistakes.
 """
 
+import functools
+import re
 from typing import Any
 
 import numpy as np
@@ -16,6 +21,18 @@ from triton.runtime import interpreter
 from kernels._launch import INTERPRETED
 
 Extent = tuple[int, int]  # of an array in memory: its first byte, and the first one beyond it
+
+
+# Arguments of kernels that are strides, or lengths of arrays that may be as long as memory is.
+FAR = re.compile(r".*_(batch|row|head|query|key|stride)|width|rows|tokens|S|T")
+
+
+class Far(int):
+    """Such an argument."""
+
+
+class NarrowOffsetError(AssertionError):
+    """A kernel computes an offset in 32 bits."""
 
 
 class OutOfBoundsError(AssertionError):
@@ -57,6 +74,10 @@ def _extent(array: torch.Tensor) -> Extent:
     return array.data_ptr(), array.data_ptr() + (last + 1) * array.itemsize
 
 
+def _far(name: str, value: Any) -> Any:
+    return Far(value) if type(value) is int and FAR.fullmatch(name) else value
+
+
 def make_strict() -> None:
     """For the rest of the process. Does nothing where kernels are compiled."""
     if not INTERPRETED:
@@ -74,10 +95,29 @@ def make_strict() -> None:
 
     def noted_arguments(self: Any, *given: Any) -> Any:
         positional, named = arguments(self, *given)
+        positional = [_far(name, value) for name, value in zip(self.arg_names, positional, strict=False)]
+        named = {name: value if name in self.constexprs else _far(name, value) for name, value in named.items()}
         arrays = [value for value in (*positional, *named.values()) if isinstance(value, torch.Tensor)]
         bounds.set(self.fn.__name__, arrays)
         return positional, named
 
+    multiply, convert = interpreter.TritonSemantic.mul, interpreter._implicit_cvt
+
+    def noted_number(value: Any) -> Any:
+        converted = convert(int(value) if isinstance(value, Far) else value)
+        if isinstance(value, Far):
+            converted.handle.is_far = True  # a cast to 64 bits makes another handle
+        return converted
+
+    @functools.wraps(multiply)  # what is computed is known by its name
+    def checked_product(self: Any, left: Any, right: Any, *rest: Any, **more: Any) -> Any:
+        product = multiply(self, left, right, *rest, **more)
+        far = any(getattr(getattr(side, "handle", None), "is_far", False) for side in (left, right))
+        if far and product.dtype.is_int() and product.dtype.int_bitwidth < 64:
+            raise NarrowOffsetError(f"{bounds.kernel} multiplies a stride or a length in {product.dtype}")
+        return product
+
+    interpreter.TritonSemantic.mul, interpreter._implicit_cvt = checked_product, noted_number
     builder.create_masked_load, builder.create_masked_store = checked_load, checked_store
     executor._init_args_hst = noted_arguments
     torch.use_deterministic_algorithms(True)  # what torch.empty gives is full of NaN then

@@ -323,3 +323,165 @@ def test_a_model_learns_the_same_on_our_functions_as_on_those_of_torch():
     error = max(np.abs(baseline - exact).max() for baseline in baselines)
     allowed = MULTIPLE * error + FLOOR * np.finfo("float32").eps * exact
     assert_within(losses_of_training(K, torch.float32), exact, allowed, "losses", 0)
+
+
+# --- masks that are written to between the passes -----------------------------------------------------------------------
+
+MASKED = ("attention, bias", "attention, boolean bias", "attention, key_lengths", "attention_packed, causal, dropout")
+
+
+def mask_of(case: Case) -> tuple[str, np.ndarray, np.ndarray]:
+    """The name of the case's mask, the mask, and other numbers that would be right as well."""
+    settings = case.at("float64")[1]
+    name = next(n for n in ("bias", "key_lengths", "cu_seqlens") if isinstance(settings.get(n), np.ndarray))
+    mask = settings[name].copy()
+    if name == "bias":
+        return name, mask, np.roll(mask, 1, axis=-1)
+    return name, mask, np.array([1, 1]) if name == "key_lengths" else np.array([0, 1, 4, 5])
+
+
+@pytest.mark.parametrize("name", MASKED)
+@pytest.mark.parametrize("repeated", [False, True], ids=["", "repeated"])
+def test_a_numpy_mask_that_is_refilled_changes_no_gradient(name, repeated):
+    case = CALLS[name]
+    arrays, settings = tensors(case), case.at("float64")[1]
+    setting, mask, other = mask_of(case)
+    lent = np.broadcast_to(mask, (3, *mask.shape))[0] if repeated else mask
+    if repeated and setting == "bias":
+        lent = np.broadcast_to(mask[..., :1, :], mask.shape)
+        other = np.broadcast_to(other[..., :1, :], mask.shape)
+    expected = getattr(K, case.op)(*arrays, **settings | {setting: lent.copy()})
+    dy = cotangent(case, expected)
+    y = getattr(K, case.op)(*arrays, **settings | {setting: lent})
+    mask[...] = other
+    assert same_bits(torch.autograd.grad(y, arrays, dy), torch.autograd.grad(expected, arrays, dy))
+    changed = getattr(K, case.op)(*arrays, **settings | {setting: lent})
+    assert not torch.equal(changed, y), "the other mask says the same"
+
+
+@pytest.mark.parametrize("name", MASKED)
+def test_a_mask_of_torch_that_is_written_to_is_noticed(name):
+    case = CALLS[name]
+    arrays, settings = tensors(case), case.at("float64")[1]
+    setting, mask, other = mask_of(case)
+    lent = to_tensor(mask)
+    y = getattr(K, case.op)(*arrays, **settings | {setting: lent})
+    lent.copy_(torch.from_numpy(other))
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        y.backward(cotangent(case, y))
+
+
+def test_lengths_in_a_list_that_changes():
+    case = CALLS["attention, key_lengths"]
+    arrays, lengths = tensors(case), [2, 3]
+    settings = case.at("float64")[1]
+    y = K.attention(*arrays, **settings | {"key_lengths": lengths})
+    lengths[:] = [1, 1]
+    expected = run(case, arrays)
+    dy = cotangent(case, y)
+    assert same_bits(torch.autograd.grad(y, arrays, dy), torch.autograd.grad(expected, arrays, dy))
+
+
+# --- what torch does with functions -------------------------------------------------------------------------------------
+
+
+@every_call
+def test_compiled_in_one_graph_it_is_the_same(case):
+    torch._dynamo.reset()
+    arrays, settings = tensors(case), case.at("float64")[1]
+    compiled = torch.compile(
+        lambda *arrays: getattr(K, case.op)(*arrays, **settings), backend="aot_eager", fullgraph=True
+    )
+    y, expected = compiled(*arrays), run(case, arrays)
+    dy = cotangent(case, y)
+    assert torch.equal(y, expected) and y.stride() == expected.stride()
+    assert same_bits(torch.autograd.grad(y, arrays, dy), torch.autograd.grad(expected, arrays, dy))
+
+
+@pytest.mark.parametrize("backend", ["eager", "aot_eager"])
+def test_a_compiled_model_follows_lengths_and_seeds(backend):
+    """In one graph; compiled anew at most once for another length of the sequences and once for another seed."""
+    torch._dynamo.reset()
+    block = Block(K).to(DEVICE)
+    graphs = []
+
+    def model(x: Tensor, key_lengths: Tensor, seed: int) -> Tensor:
+        return K.dropout(block(x, key_lengths), 0.5, seed)
+
+    def counting(graph, inputs):
+        graphs.append(graph)
+        return torch._dynamo.lookup_backend(backend)(graph, inputs)
+
+    compiled = torch.compile(model, backend=counting, fullgraph=True)
+    parameters = list(block.parameters())
+    for seed, length in enumerate([5, 4, 3, 4, 5, 2]):
+        x = torch.from_numpy(normal(seed, 2, length, WIDTH).astype("float32")).to(DEVICE)
+        lengths = torch.tensor([length, 2])
+        y, expected = compiled(x, lengths, seed + 10), model(x, lengths, seed + 10)
+        assert torch.equal(y, expected)
+        for gradient, right in zip(
+            torch.autograd.grad(y.square().sum(), parameters),
+            torch.autograd.grad(expected.square().sum(), parameters),
+            strict=True,
+        ):
+            assert torch.equal(gradient, right)
+    assert len(graphs) <= 3
+
+
+def test_a_mask_refilled_between_the_passes_of_a_compiled_function():
+    torch._dynamo.reset()
+    case = CALLS["attention, bias"]
+    arrays, settings = tensors(case), case.at("float64")[1]
+    mask = settings.pop("bias").copy()
+    settings = {name: value for name, value in settings.items() if value is not None}
+    compiled = torch.compile(lambda bias, *a: K.attention(*a, bias=bias, **settings), backend="eager", fullgraph=True)
+    y, expected = compiled(mask, *arrays), run(case, arrays)
+    mask[...] = 0
+    dy = cotangent(case, y)
+    assert same_bits(torch.autograd.grad(y, arrays, dy), torch.autograd.grad(expected, arrays, dy))
+
+
+@pytest.mark.parametrize("seed", [-1, -(2**63), 2**63, 2**64 - 1])
+def test_a_compiled_function_takes_every_seed(seed):
+    torch._dynamo.reset()
+    (x,) = tensors(CALLS["dropout"])
+    compiled = torch.compile(lambda x: K.dropout(x, 0.5, seed), backend="eager", fullgraph=True)
+    assert torch.equal(compiled(x), K.dropout(x, 0.5, seed))
+
+
+TRANSFORMS = {
+    "grad": lambda f, x: torch.func.grad(lambda x: f(x).sum())(x),
+    "vjp": lambda f, x: torch.func.vjp(f, x),
+    "jvp": lambda f, x: torch.func.jvp(f, (x,), (x,)),
+    "jacrev": lambda f, x: torch.func.jacrev(f)(x),
+    "vmap": lambda f, x: torch.func.vmap(f)(x),
+}
+
+
+@pytest.mark.parametrize("transform", TRANSFORMS)
+def test_transforms_of_torch_func_are_refused_in_one_sentence(transform):
+    x = tensors(CALLS["gelu"])[0].detach()
+    with pytest.raises(NotImplementedError, match=r"gelu is no function that torch\.func can transform"):
+        TRANSFORMS[transform](K.gelu, x)
+
+
+def test_a_module_may_be_called_with_other_parameters():
+    block = Block(K).to(DEVICE)
+    x, lengths = torch.from_numpy(normal(0, 2, 5, WIDTH).astype("float32")).to(DEVICE), torch.tensor([5, 3])
+    halved = {name: parameter.detach() / 2 for name, parameter in block.named_parameters()}
+    y = torch.func.functional_call(block, halved, (x, lengths))
+    with torch.no_grad():
+        for parameter in block.parameters():
+            parameter /= 2
+    assert torch.equal(y, block(x, lengths))
+
+
+@every_call
+@pytest.mark.parametrize("use_reentrant", [False, True])
+def test_checkpointing_gives_the_same_gradients(case, use_reentrant):
+    arrays = tensors(case)
+    plain = run(case, arrays)
+    dy = cotangent(case, plain)
+    y = checkpoint(lambda *arrays: run(case, list(arrays)), *arrays, use_reentrant=use_reentrant)
+    y.backward(dy)
+    assert same_bits(tuple(array.grad for array in arrays), torch.autograd.grad(plain, arrays, dy))

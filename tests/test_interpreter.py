@@ -58,6 +58,24 @@ def test_a_product_that_does_not_fit_32_bits_is_noticed() -> None:
         product_kernel[(1,)](x, 2**16, 2**16)
 
 
+@triton.jit
+def offset_kernel(x_ptr, x_row, WIDE: tl.constexpr):
+    row = tl.program_id(0)
+    if WIDE:
+        row = row.to(tl.int64)
+    tl.store(x_ptr + row * x_row, 1)
+
+
+@interpreted
+def test_a_stride_that_is_multiplied_in_32_bits_is_noticed() -> None:
+    """Before it is too large for them."""
+    x = torch.zeros(3, 2)
+    offset_kernel[(3,)](x, x.stride(0), WIDE=True)
+    assert x[:, 0].all()
+    with pytest.raises(InterpreterError, match="offset_kernel multiplies a stride or a length in int32"):
+        offset_kernel[(3,)](x, x.stride(0), WIDE=False)
+
+
 # --- quick ----------------------------------------------------------------------------------------------------------
 
 # Some of everything: several tiles, masks, dropout, all precisions.

@@ -7,6 +7,8 @@ An op is a pair of pure functions:
 
 The differentiable arrays come first among the arguments of `forward`, and `backward` returns one gradient for each of
 them, in that order (None where an optional one was absent). `saved` is a NamedTuple of what the backward pass needs.
+It holds the arrays that the
+op was handed, not copies of them: nobody may write to them before the backward pass is done.
 Ops know nothing of each other, of the model or of the tape, change none of their arguments, and keep float32 in float32.
 
 The model is written over such a table, not over these functions: another table with the same names runs the same model

@@ -191,7 +191,7 @@ def bias_gelu(x: Float[Array, "*batch I"], bias: Float[Array, " I"]) -> tuple[Fl
     rows_x, rows_y = (a.reshape(-1, x.shape[-1]) for a in (x, y))
     for block in row_blocks(len(rows_x), rows_x.itemsize * rows_x.shape[1]):
         # 1. the bias
-        shifted = rows_x[block] + bias
+        shifted = np.add(rows_x[block], bias, dtype=x.dtype)
         # 2. the activation
         rows_y[block] = _gelu(shifted)
     return y, BiasGeluSaved(x, bias)
@@ -206,7 +206,7 @@ def bias_gelu_backward(
     rows_x, rows_dy, rows_dx = (a.reshape(-1, x.shape[-1]) for a in (x, dy, dx))
     for block in row_blocks(len(rows_x), rows_x.itemsize * rows_x.shape[1]):
         # 1. the bias
-        shifted = rows_x[block] + bias
+        shifted = np.add(rows_x[block], bias, dtype=x.dtype)
         # 2. through the activation
         np.multiply(_gelu_slope(shifted), rows_dy[block], out=rows_dx[block])
     # 3. the bias took part in every row

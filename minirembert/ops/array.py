@@ -10,6 +10,9 @@ from collections.abc import Iterator
 import numpy as np
 
 Array = np.ndarray
+Whole = int | np.integer  # settings may be NumPy's scalars; an op makes Python's of them (`minirembert/scalars.py`)
+Number = float | int | np.floating | np.integer
+Switch = bool | np.bool_
 
 CACHE_BYTES = 1 << 18  # a quarter of a MiB: a few temporaries of this size fit the level-2 cache of one core
 

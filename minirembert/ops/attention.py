@@ -22,6 +22,10 @@ A query that may look nowhere has every score at finfo.min and attends to all T 
 such a number log T is lost in rounding: lse = m + log(total) comes out as m. So what the rounding took is saved as well,
 lse_rest = (m - lse) + log(total), and P = exp((scores - lse) - lse_rest).
 
+What is not finite. Keys and values beyond a length, or of another packed sequence, are not read and may be anything, unless
+a query may see nothing: it averages all (no key, more causal queries than keys, or a bias beside the lengths). A key or value
+that a bias or `causal` hides takes part with a probability of 0, as in Hugging Face: NaN + finfo.min and 0 times NaN are NaN.
+
 `attention_packed` takes sequences of different lengths laid end to end, without padding between them.
 
 Heads are taken a few at a time, so that their scores stay in the cache between the two products.
@@ -29,15 +33,16 @@ Not here: projections, a gradient for the bias (it is a mask), relative position
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Integer
 
-from minirembert.ops.array import Array, row_blocks
-from minirembert.ops.random import check_drop_prob, keep_mask
+from minirembert.ops.array import Array, Number, Switch, Whole, row_blocks
+from minirembert.ops.random import check_drop_prob, check_seed, keep_mask
 from minirembert.ops.softmax import softmax
+from minirembert.scalars import as_integer, as_switch
 
 SCORES_BYTES = 1 << 20  # scores worked on at a time: one head at 512 x 512 in float32
 
@@ -61,21 +66,22 @@ def attention(
     q: Float[Array, "B S H"],
     k: Float[Array, "B T H"],
     v: Float[Array, "B T H"],
-    num_heads: int,
+    num_heads: Whole,
     bias: Float[Array, "..."] | Bool[Array, "..."] | None = None,
     key_lengths: Integer[Array, " B"] | None = None,
-    causal: bool = False,
-    drop_prob: float = 0.0,
-    seed: int = 0,
+    causal: Switch = False,
+    drop_prob: Number = 0.0,
+    seed: Whole = 0,
 ) -> tuple[Float[Array, "B S H"], AttentionSaved]:
     """Each query's average of the values, weighted by how well its key matches, in `num_heads` slices of H.
 
     `bias` must broadcast to (B, h, S, T). Raises ValueError if H is no multiple of `num_heads`, a length is outside
     [0, T] or `drop_prob` outside [0, 1).
     """
-    check_drop_prob(drop_prob)
+    num_heads, causal, drop_prob, seed = _settings(num_heads, causal, drop_prob, seed)
     heads_q, heads_k, heads_v = (split_heads(x, num_heads) for x in (q, k, v))
     total_bias = _total_bias(bias, key_lengths, causal, heads_q, heads_k)
+    heads_k, heads_v = _read((heads_k, heads_v), _unread(bias, key_lengths, causal, q, k))
     y = np.empty_like(q, order="C")
     lse, lse_rest = (np.empty(heads_q.shape[:3], q.dtype) for _ in range(2))
     draw = _Dropout(drop_prob, seed)
@@ -91,7 +97,12 @@ def attention_backward(
     dq, dk, dv = (np.empty_like(x, order="C") for x in (saved.q, saved.k, saved.v))
     heads = [split_heads(x, saved.num_heads) for x in (saved.q, saved.k, saved.v, saved.y, dy, dq, dk, dv)]
     total_bias = _total_bias(saved.bias, saved.key_lengths, saved.causal, heads[0], heads[1])
+    unread = _unread(saved.bias, saved.key_lengths, saved.causal, saved.q, saved.k)
+    heads[1:3] = _read(heads[1:3], unread)
     _backward(heads, total_bias, _Dropout(saved.drop_prob, saved.seed), saved.lse, saved.lse_rest)
+    if unread is not None:  # what was not read gets nothing, also where dy or a row of P is NaN
+        dk[unread] = 0
+        dv[unread] = 0
     return dq, dk, dv
 
 
@@ -113,17 +124,17 @@ def attention_packed(
     q: Float[Array, "N H"],
     k: Float[Array, "N H"],
     v: Float[Array, "N H"],
-    num_heads: int,
+    num_heads: Whole,
     cu_seqlens: Integer[Array, " ends"],
-    causal: bool = False,
-    drop_prob: float = 0.0,
-    seed: int = 0,
+    causal: Switch = False,
+    drop_prob: Number = 0.0,
+    seed: Whole = 0,
 ) -> tuple[Float[Array, "N H"], AttentionPackedSaved]:
     """`attention` within each of several sequences that lie end to end: tokens cu_seqlens[b] to cu_seqlens[b + 1].
 
     Raises ValueError unless `cu_seqlens` starts at 0, never falls and ends at N.
     """
-    check_drop_prob(drop_prob)
+    num_heads, causal, drop_prob, seed = _settings(num_heads, causal, drop_prob, seed)
     check_cu_seqlens(cu_seqlens, len(q))
     y = np.empty_like(q, order="C")
     lse, lse_rest = (np.empty((num_heads, len(q)), q.dtype) for _ in range(2))
@@ -152,17 +163,19 @@ def attention_packed_backward(
 def attention_probabilities(
     q: Float[Array, "B S H"],
     k: Float[Array, "B T H"],
-    num_heads: int,
+    num_heads: Whole,
     bias: Float[Array, "..."] | Bool[Array, "..."] | None = None,
     key_lengths: Integer[Array, " B"] | None = None,
-    causal: bool = False,
-    drop_prob: float = 0.0,
-    seed: int = 0,
+    causal: Switch = False,
+    drop_prob: Number = 0.0,
+    seed: Whole = 0,
 ) -> tuple[Float[Array, "B h S T"], None]:
     """The probabilities that `attention` uses, after dropout: for looking at. It has no backward."""
+    num_heads, causal, drop_prob, seed = _settings(num_heads, causal, drop_prob, seed)
     heads_q, heads_k = split_heads(q, num_heads), split_heads(k, num_heads)
     everything = (slice(None), slice(None))
     total_bias = _total_bias(bias, key_lengths, causal, heads_q, heads_k)
+    (heads_k,) = _read((heads_k,), _unread(bias, key_lengths, causal, q, k))
     p, _ = softmax(_scores(heads_q, heads_k, total_bias, everything))
     if drop_prob:
         p *= keep_mask(p.shape, drop_prob, seed).astype(p.dtype, copy=False)
@@ -211,6 +224,14 @@ class _Dropout(NamedTuple):
         start = self.first + (sequences.start * num_heads + heads.start) * queries * keys
         shape = (sequences.stop - sequences.start, heads.stop - heads.start, queries, keys)
         return keep_mask(shape, self.prob, self.seed, start).astype(dtype, copy=False)
+
+
+def _settings(num_heads: Whole, causal: Switch, drop_prob: Number, seed: Whole) -> tuple[int, bool, float, int]:
+    """As Python's own types. Raises TypeError or ValueError for what is none of its kind."""
+    return (
+        as_integer("num_heads", num_heads, least=1), as_switch("causal", causal), check_drop_prob(drop_prob),
+        check_seed(seed),
+    )  # fmt: skip
 
 
 def _forward(
@@ -297,6 +318,26 @@ def _total_bias(
         bias = dtype.type(0)
     total = np.where(hidden, lowest, np.maximum(bias, lowest)).astype(dtype, copy=False)
     return np.broadcast_to(total, (*heads_q.shape[:3], keys))
+
+
+def _unread(bias: Array | None, key_lengths: Array | None, causal: bool, q: Array, k: Array) -> Array | None:
+    """Which keys (B, T) lie beyond a length and are read for nobody; None: no key.
+
+    Not where a query may see nothing, which averages all: without keys, where S > T are causal, or beside a bias.
+    """
+    queries, keys = q.shape[1], k.shape[1]
+    if key_lengths is None or bias is not None or (causal and queries > keys):
+        return None
+    lengths = key_lengths[:, None]
+    unread = (np.arange(keys) >= lengths) & (lengths > 0)
+    return unread if unread.any() else None
+
+
+def _read(heads: Sequence[Array], unread: Array | None) -> list[Array]:
+    """Keys or values (B, h, T, d) with zeros for those that are not read: a probability of 0 times NaN would be NaN."""
+    if unread is None:
+        return list(heads)
+    return [np.where(unread[:, None, :, None], x.dtype.type(0), x) for x in heads]
 
 
 def _head_blocks(heads_q: Array, heads_k: Array) -> Iterator[Part]:

@@ -9,10 +9,11 @@ then skips the op; fine-tuning uses p = 0.1 in front of the classifier.
 
 from typing import NamedTuple
 
+import numpy as np
 from jaxtyping import Float
 
-from minirembert.ops.array import Array
-from minirembert.ops.random import check_drop_prob, keep_mask
+from minirembert.ops.array import Array, Number, Whole
+from minirembert.ops.random import check_drop_prob, check_seed, keep_mask
 
 
 class DropoutSaved(NamedTuple):
@@ -20,13 +21,14 @@ class DropoutSaved(NamedTuple):
     seed: int
 
 
-def dropout(x: Float[Array, "*shape"], drop_prob: float, seed: int) -> tuple[Float[Array, "*shape"], DropoutSaved]:
-    """x with a share `drop_prob` of its elements zeroed. Raises ValueError unless 0 <= drop_prob < 1."""
-    check_drop_prob(drop_prob)
-    y = x * keep_mask(x.shape, drop_prob, seed).astype(x.dtype, copy=False)
+def dropout(x: Float[Array, "*shape"], drop_prob: Number, seed: Whole) -> tuple[Float[Array, "*shape"], DropoutSaved]:
+    """x with a share `drop_prob` of its elements zeroed. Raises ValueError unless 0 <= drop_prob < 1, or for a
+    seed of more than 64 bits; TypeError for a probability that is no number, a seed that is no integer."""
+    drop_prob, seed = check_drop_prob(drop_prob), check_seed(seed)
+    y = np.asarray(x * keep_mask(x.shape, drop_prob, seed).astype(x.dtype, copy=False))  # of shape () it is no array
     return y, DropoutSaved(drop_prob, seed)
 
 
 def dropout_backward(dy: Float[Array, "*shape"], saved: DropoutSaved) -> tuple[Float[Array, "*shape"]]:
     """dx."""
-    return (dy * keep_mask(dy.shape, saved.drop_prob, saved.seed).astype(dy.dtype, copy=False),)
+    return (np.asarray(dy * keep_mask(dy.shape, saved.drop_prob, saved.seed).astype(dy.dtype, copy=False)),)

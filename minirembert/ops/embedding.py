@@ -15,7 +15,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Integer
 
-from minirembert.ops.array import Array
+from minirembert.ops.array import Array, Whole
+from minirembert.scalars import as_integer
 
 
 class EmbeddingSaved(NamedTuple):
@@ -35,9 +36,10 @@ def check_ids(ids: Integer[Array, "*batch"], rows: int, name: str) -> None:
 
 
 def embedding(
-    weight: Float[Array, "V E"], ids: Integer[Array, "*batch"], padding_idx: int | None = None
+    weight: Float[Array, "V E"], ids: Integer[Array, "*batch"], padding_idx: Whole | None = None
 ) -> tuple[Float[Array, "*batch E"], EmbeddingSaved]:
     """Rows of `weight` at `ids`. Raises IndexError for an id outside the table."""
+    padding_idx = None if padding_idx is None else as_integer("padding_idx", padding_idx)
     check_ids(ids, weight.shape[0], "ids")
     # 1. copy the rows
     y = weight[ids]

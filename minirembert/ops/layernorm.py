@@ -23,7 +23,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from minirembert.ops.array import Array
+from minirembert.ops.array import Array, Number
+from minirembert.scalars import as_number
 
 
 class LayerNormSaved(NamedTuple):
@@ -34,9 +35,11 @@ class LayerNormSaved(NamedTuple):
 
 
 def layer_norm(
-    x: Float[Array, "*batch H"], weight: Float[Array, " H"], bias: Float[Array, " H"], eps: float
+    x: Float[Array, "*batch H"], weight: Float[Array, " H"], bias: Float[Array, " H"], eps: Number
 ) -> tuple[Float[Array, "*batch H"], LayerNormSaved]:
-    """Rows of zero mean and unit variance, scaled by `weight` and shifted by `bias`."""
+    """Rows of zero mean and unit variance, scaled by `weight` and shifted by `bias`. Raises TypeError for an `eps` that is no
+    number."""
+    eps = as_number("eps", eps)  # NumPy's own would widen float32
     # 1. mean
     mean = x.mean(axis=-1, keepdims=True)
     # 2. centre
@@ -65,7 +68,7 @@ def layer_norm_backward(
     dweight = (dy * xhat).reshape(rows).sum(axis=0)
     dbias = dy.reshape(rows).sum(axis=0)
     # 3. through the affine map
-    dx = dy * weight
+    dx = np.multiply(dy, weight, dtype=x.dtype)
     # 4. take out the component along the mean and the one along xhat
     along_mean = dx.mean(axis=-1, keepdims=True)
     along_xhat = np.vecdot(dx, xhat)[..., None] / x.shape[-1]
@@ -82,7 +85,7 @@ def residual_layer_norm(
     residual: Float[Array, "*batch H"],
     weight: Float[Array, " H"],
     bias: Float[Array, " H"],
-    eps: float,
+    eps: Number,
 ) -> tuple[Float[Array, "*batch H"], LayerNormSaved]:
     """`layer_norm(x + residual)`: the end of each half of a post-LN block."""
     return layer_norm(x + residual, weight, bias, eps)

@@ -4,6 +4,7 @@
     mse             mean of (x - target)^2                                         d = 2 (x - target) / count
     bce_with_logits mean of log(1 + e^x) - target x                                d = (sigmoid(x) - target) / count
 
+dy is taken as a number, and everything else in the dtype of the predictions.
 With no labelled row the mean is over nothing: the loss is NaN and the gradient zero, as in PyTorch.
 Not here: class weights, label smoothing, sums instead of means.
 """
@@ -13,7 +14,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Integer
 
-from minirembert.ops.array import Array
+from minirembert.ops.array import Array, Whole
+from minirembert.scalars import as_integer
 
 IGNORE_INDEX = -100
 
@@ -26,9 +28,10 @@ class CrossEntropySaved(NamedTuple):
 
 
 def cross_entropy(
-    logits: Float[Array, "N C"], labels: Integer[Array, " N"], ignore_index: int = IGNORE_INDEX
+    logits: Float[Array, "N C"], labels: Integer[Array, " N"], ignore_index: Whole = IGNORE_INDEX
 ) -> tuple[Float[Array, ""], CrossEntropySaved]:
     """Mean negative log-likelihood in nats. Raises IndexError for a label outside [0, C) that is not `ignore_index`."""
+    ignore_index = as_integer("ignore_index", ignore_index)
     check_labels(labels, logits.shape[-1], ignore_index)
     # 1. row maximum
     m = logits.max(axis=-1, keepdims=True)
@@ -39,8 +42,7 @@ def cross_entropy(
     # 3. its distance to the label's logit, averaged over the labelled rows
     rows = np.flatnonzero(labels != ignore_index)
     losses = lse[rows] - logits[rows, labels[rows]]
-    loss = losses.mean() if len(rows) else logits.dtype.type(np.nan)
-    return np.asarray(loss), CrossEntropySaved(logits, labels, ignore_index, lse)
+    return _mean(losses), CrossEntropySaved(logits, labels, ignore_index, lse)
 
 
 def cross_entropy_backward(dy: Float[Array, ""], saved: CrossEntropySaved) -> tuple[Float[Array, "N C"]]:
@@ -53,7 +55,7 @@ def cross_entropy_backward(dy: Float[Array, ""], saved: CrossEntropySaved) -> tu
     # 2. minus one at the label
     dlogits[rows, labels[rows]] -= 1
     # 3. the mean; ignored rows get nothing
-    dlogits *= dy / max(1, len(rows))
+    dlogits *= float(dy) / max(1, len(rows))
     dlogits[labels == ignore_index] = 0
     return (dlogits,)
 
@@ -77,27 +79,37 @@ class PairSaved(NamedTuple):
 def mse(x: Float[Array, "*shape"], target: Float[Array, "*shape"]) -> tuple[Float[Array, ""], PairSaved]:
     """Mean squared error. Raises ValueError unless both have the same shape."""
     _same_shape("mse", x, target)
-    difference = x - target
-    return np.asarray((difference * difference).mean()), PairSaved(x, target)
+    difference = x - _like(x, target)
+    return _mean(difference * difference), PairSaved(x, target)
 
 
 def mse_backward(dy: Float[Array, ""], saved: PairSaved) -> tuple[Float[Array, "*shape"]]:
     """dx."""
     x, target = saved
-    return ((x - target) * (2 * dy / x.size),)
+    return (np.asarray((x - _like(x, target)) * (2 * float(dy) / max(1, x.size))),)
 
 
 def bce_with_logits(x: Float[Array, "*shape"], target: Float[Array, "*shape"]) -> tuple[Float[Array, ""], PairSaved]:
     """Mean binary cross-entropy of the probabilities sigmoid(x). Raises ValueError unless the shapes are equal."""
     _same_shape("bce_with_logits", x, target)
-    return np.asarray((np.logaddexp(0, x) - target * x).mean()), PairSaved(x, target)
+    return _mean(np.logaddexp(0, x, dtype=x.dtype) - _like(x, target) * x), PairSaved(x, target)
 
 
 def bce_with_logits_backward(dy: Float[Array, ""], saved: PairSaved) -> tuple[Float[Array, "*shape"]]:
     """dx."""
     x, target = saved
     probability = 0.5 * (1 + np.tanh(0.5 * x))
-    return ((probability - target) * (dy / x.size),)
+    return (np.asarray((probability - _like(x, target)) * (float(dy) / max(1, x.size))),)
+
+
+def _like(x: Array, target: Array) -> Array:
+    """Targets in the dtype of the predictions: wider ones would widen the loss and its gradient."""
+    return target.astype(x.dtype, copy=False)
+
+
+def _mean(terms: Array | np.floating) -> Array:
+    """Of nothing it is NaN, as in PyTorch."""
+    return np.asarray(terms.mean() if terms.size else np.nan, terms.dtype)
 
 
 def _same_shape(op: str, x: Array, target: Array) -> None:

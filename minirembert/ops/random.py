@@ -7,11 +7,14 @@ numbers again instead of storing them, and a GPU program that owns element i nee
 """
 
 import math
+import numbers
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Integer
 
 from minirembert.ops.array import Array, row_blocks
+from minirembert.scalars import as_integer
 
 ROUND_MULTIPLIERS = (np.uint64(0xD2511F53), np.uint64(0xCD9E8D57))
 KEY_INCREMENTS = (0x9E3779B9, 0xBB67AE85)  # the golden ratio and sqrt(3) - 1, as 32-bit fractions
@@ -54,10 +57,23 @@ def keep_mask(shape: tuple[int, ...], drop_prob: float, seed: int, start: int = 
     `start` is the number of the first element, where `shape` is a part of something larger.
     """
     kept = uniform(seed, math.prod(shape), start) >= drop_prob
-    return kept.reshape(shape) * np.float32(1 / (1 - drop_prob))
+    return np.asarray(kept.reshape(shape) * np.float32(1 / (1 - drop_prob)))  # of shape () it is no array
 
 
-def check_drop_prob(drop_prob: float) -> None:
-    """Raises ValueError unless 0 <= drop_prob < 1."""
-    if not 0 <= drop_prob < 1:
+def check_drop_prob(drop_prob: Any) -> float:
+    """The probability as Python's float: NumPy's would be compared in float64, and drop others. Raises TypeError for what is
+    no number, ValueError unless 0 <= drop_prob < 1."""
+    if not isinstance(drop_prob, numbers.Real) or isinstance(drop_prob, bool):
+        raise TypeError(f"a dropout probability must be a number, got {drop_prob!r}")
+    probability = float(drop_prob)
+    if not 0 <= probability < 1:
         raise ValueError(f"a dropout probability must lie in [0, 1), got {drop_prob}")
+    return probability
+
+
+def check_seed(seed: Any) -> int:
+    """The seed as Python's int. Raises TypeError for what is no integer, ValueError for more than 64 bits."""
+    seed = as_integer("seed", seed)
+    if not -(2**63) <= seed < 2**64:
+        raise ValueError(f"seed is {seed}, but it must lie in [-2^63, 2^64)")
+    return seed

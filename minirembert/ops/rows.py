@@ -15,8 +15,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, Integer
 
-from minirembert.ops.array import Array
+from minirembert.ops.array import Array, Number, Whole
 from minirembert.ops.embedding import EmbeddingSaved, check_ids, embedding_backward
+from minirembert.scalars import as_integer, as_number
 
 
 class AddSaved(NamedTuple):
@@ -45,21 +46,30 @@ class ScaleSaved(NamedTuple):
     factor: Any  # a number or an array
 
 
-def scale(x: Float[Array, "*shape"], factor: float | Float[Array, "..."]) -> tuple[Float[Array, "*shape"], ScaleSaved]:
-    """factor x. An array of factors must broadcast to the shape of x, and gets no gradient."""
-    return np.asarray(x * factor), ScaleSaved(factor)
+def scale(x: Float[Array, "*shape"], factor: Number | Float[Array, "..."]) -> tuple[Float[Array, "*shape"], ScaleSaved]:
+    """factor x, in the dtype of x. An array of factors must broadcast to the shape of x, and gets no gradient.
+
+    Raises TypeError for a factor that is neither a finite number nor an array.
+    """
+    if not isinstance(factor, np.ndarray):
+        factor = as_number("factor", factor)
+    return _times(x, factor), ScaleSaved(factor)
 
 
 def scale_backward(dy: Float[Array, "*shape"], saved: ScaleSaved) -> tuple[Float[Array, "*shape"]]:
     """dx."""
-    return (np.asarray(dy * saved.factor),)
+    return (_times(dy, saved.factor),)
+
+
+def _times(x: Array, factor: Any) -> Array:
+    return np.asarray(x * factor).astype(x.dtype, copy=False)  # a factor may be wider than x
 
 
 class ReshapeSaved(NamedTuple):
     x_shape: tuple[int, ...]
 
 
-def reshape(x: Float[Array, "..."], shape: tuple[int, ...]) -> tuple[Float[Array, "..."], ReshapeSaved]:
+def reshape(x: Float[Array, "..."], shape: tuple[Whole, ...]) -> tuple[Float[Array, "..."], ReshapeSaved]:
     """The same numbers in `shape`."""
     return x.reshape(shape), ReshapeSaved(x.shape)
 
@@ -93,8 +103,9 @@ class SelectFeatureSaved(NamedTuple):
     width: int
 
 
-def select_feature(x: Float[Array, "*batch C"], feature: int) -> tuple[Float[Array, "*batch"], SelectFeatureSaved]:
+def select_feature(x: Float[Array, "*batch C"], feature: Whole) -> tuple[Float[Array, "*batch"], SelectFeatureSaved]:
     """x[..., feature]."""
+    feature = as_integer("feature", feature)
     return x[..., feature].copy(), SelectFeatureSaved(feature, x.shape[-1])
 
 

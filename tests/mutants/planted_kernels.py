@@ -6,7 +6,7 @@ files, so the whole package is copied with the edit made, and the copy imported 
 copy's op then stands in the table of `impls.TRITON`.
 
 Not here, because the interpreter cannot show them: races and a forgotten barrier (programs run one after the other), TF32 and
-other reduced products (it multiplies exactly), offsets that pass 2^31 (they need arrays of that size), sums in half
+other reduced products (it multiplies exactly), sums in half
 precision (the properties run in float32 and float64), launch settings that do not fit the chip. `test_compilation.py` and
 the GPU see to some of these.
 """
@@ -276,12 +276,16 @@ KERNEL_MUTANTS = [
         PIECES,
         (
             "the first tile of rows alone",
-            "tl.program_id(0) * ROWS, rows,",
-            "tl.program_id(0) * ROWS, tl.program_id(0) * ROWS + ROWS,",
+            "tl.program_id(0).to(tl.int64) * ROWS, rows,",
+            "tl.program_id(0).to(tl.int64) * ROWS, tl.program_id(0) * ROWS + ROWS,",
         ),
         ("sums of the last tile alone", "dweight += dy * xhat", "dweight = dy * xhat"),
         ("rows dealt out twice", "tl.num_programs(0) * ROWS", "ROWS"),
-        ("partial sums in each other's place", "tl.program_id(0) * 2 * width", "tl.program_id(0) * width"),
+        (
+            "partial sums in each other's place",
+            "tl.program_id(0).to(tl.int64) * 2 * width",
+            "tl.program_id(0).to(tl.int64) * width",
+        ),
         ("along xhat read where the mean is", "along_ptr + rows + row", "along_ptr + row"),
         ("the first block of columns alone", "tl.program_id(1) * BLOCK", "0 * BLOCK"),
     ),
@@ -349,7 +353,7 @@ KERNEL_MUTANTS = [
         "_column_sums.column_sums_kernel",
         PIECES,
         ("the first tile of parts alone", "range(0, parts, ROWS)", "range(0, ROWS, ROWS)"),
-        ("parts of both sums mixed", "(part * sums + which) * width", "(part + which) * width"),
+        ("parts of both sums mixed", "(part * sums + which)", "(part + which)"),
     ),
     *kernel_mutants(
         "bias_gelu",
@@ -380,7 +384,7 @@ KERNEL_MUTANTS = [
         "bias_gelu",
         "activations.bias_gelu_backward_kernel",
         TILES,
-        ("all programs write one partial sum", "tl.program_id(0) * width", "0 * width"),
+        ("all programs write one partial sum", "tl.program_id(0).to(tl.int64) * width", "0 * width"),
     ),
     *kernel_mutants(
         "gelu",
@@ -587,8 +591,8 @@ KERNEL_MUTANTS = [
         ),
         (
             "the last query's own key not visited",
-            "tl.minimum(first_query + BLOCK_Q, S) + T - S",
-            "tl.minimum(first_query + BLOCK_Q, S) + T - S - 1",
+            "tl.minimum(first_query + BLOCK_Q, S) + (T - S)",
+            "tl.minimum(first_query + BLOCK_Q, S) + (T - S) - 1",
         ),
     ),
     *kernel_mutants(
@@ -600,7 +604,7 @@ KERNEL_MUTANTS = [
             "tl.maximum(first_key - (T - S), 0) // BLOCK_Q",
             "tl.cdiv(tl.maximum(first_key - (T - S), 0), BLOCK_Q)",
         ),
-        ("without keys nobody sees any", "length == 0", "length < 0"),
+        ("without keys nobody sees any", "some_are_blind = length == 0", "some_are_blind = length < 0"),
         ("causal, with more queries than keys, nobody is blind", "(S > T)", "(S < T)"),
         ("queries from above the diagonal taken for whole", "first_key + BLOCK_K - 1 - (T - S)", "first_key - (T - S)"),
     ),
@@ -610,7 +614,7 @@ KERNEL_MUTANTS = [
         VALUE,
         ("log2 e forgotten", "(D**-0.5 * LOG2E)", "(D**-0.5)"),
         ("scaled by d where there is a bias", "s = s * D**-0.5", "s = s / D"),
-        ("the sign of the bias", "s + tl.maximum(bias.to(ACC), LOWEST)", "s - tl.maximum(bias.to(ACC), LOWEST)"),
+        ("the sign of the bias", "s + tl.maximum(bias.to(ACC), LOWEST,", "s - tl.maximum(bias.to(ACC), LOWEST,"),
         (
             "the strides of the bias swapped",
             "query.to(tl.int64) * bias_query + key.to(tl.int64) * bias_key",
@@ -618,16 +622,20 @@ KERNEL_MUTANTS = [
         ),
         (
             "padded keys share a row that sees nothing",
-            'tl.where(key < T, tl.where(visible, s, LOWEST), -float("inf"))',
-            "tl.where(visible, s, LOWEST)",
+            'tl.where(key < T, hide(s, visible, LOWEST), -float("inf"))',
+            "hide(s, visible, LOWEST)",
         ),
     ),
     *kernel_mutants(
         "attention",
         "_attention_tiles.scores",
         "however a mask is said",
-        ("a boolean mask says who is hidden", "tl.where(bias, s, LOWEST)", "tl.where(bias, LOWEST, s)"),
-        ("-inf kept in the bias", "tl.maximum(bias.to(ACC), LOWEST)", "bias.to(ACC)"),
+        ("a boolean mask says who is hidden", "hide(s, bias, LOWEST)", "hide(s, ~bias, LOWEST)"),
+        (
+            "-inf kept in the bias",
+            "tl.maximum(bias.to(ACC), LOWEST, propagate_nan=tl.PropagateNan.ALL)",
+            "bias.to(ACC)",
+        ),
     ),
     *kernel_mutants(
         "attention",
@@ -696,6 +704,13 @@ KERNEL_MUTANTS = [
         "_attention_tiles.my_sequence",
         MANY,
         ("statistics of one head over another's", "(b * heads + head) * S", "(b + head) * S"),
+    ),
+    *kernel_mutants(
+        "attention",
+        "_attention_tiles.my_tile",
+        VALUE,
+        ("heads times strides in 32 bits", "head.to(tl.int64)", "head"),
+        ("sequences times strides in 32 bits", "sequence.to(tl.int64)", "sequence"),
     ),
     *kernel_mutants(
         "attention",
