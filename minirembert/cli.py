@@ -96,7 +96,7 @@ def _fill_mask_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _fill_mask(arguments: argparse.Namespace) -> None:
-    from minirembert import RemBertForMaskedLM, RemBertTokenizer
+    from minirembert import AutoTokenizer, RemBertForMaskedLM
     from minirembert.checkpoint import has_output_head
     from minirembert.inference import fill_mask
 
@@ -106,7 +106,7 @@ def _fill_mask(arguments: argparse.Namespace) -> None:
             "fine-tuning discards it, and google/rembert was published without one"
         )
     model = RemBertForMaskedLM.from_pretrained(arguments.model)
-    tokenizer = RemBertTokenizer.from_pretrained(arguments.model)
+    tokenizer = AutoTokenizer.from_pretrained(arguments.model, use_fast=False)
     for text in arguments.text:
         for guesses in fill_mask(model, tokenizer, text, arguments.top):
             for guess in guesses:
@@ -132,7 +132,7 @@ def _embed(arguments: argparse.Namespace) -> None:
 
     import numpy as np
 
-    from minirembert import RemBertModel, RemBertTokenizer
+    from minirembert import AutoTokenizer, RemBertModel
     from minirembert.data.text import read_lines
     from minirembert.files import atomic_file
     from minirembert.inference import embed
@@ -143,7 +143,8 @@ def _embed(arguments: argparse.Namespace) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a masked language model's folder has no pooler, and none is needed
         model = RemBertModel.from_pretrained(arguments.model)
-    vectors = embed(model, RemBertTokenizer.from_pretrained(arguments.model), sentences, arguments.layer)
+    tokenizer = AutoTokenizer.from_pretrained(arguments.model, use_fast=False)
+    vectors = embed(model, tokenizer, sentences, arguments.layer)
     if arguments.out is None:
         for sentence, vector in zip(sentences, vectors.tolist(), strict=True):
             print(json.dumps({"text": sentence, "vector": vector}, ensure_ascii=False))

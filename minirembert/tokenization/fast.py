@@ -54,7 +54,8 @@ class RemBertTokenizerFast(PreTrainedTokenizer):
     tokenizer.json has decided. `remove_space` is stored and saved, but changes nothing.
 
     `unk_token` and `pad_token` have defaults that RemBERT's models do not have as pieces. As ids V and V + 1 they would be
-    outside a model's embeddings, so where neither the caller nor a file names others, that is a ValueError. A special token
+    outside a model's embeddings, so where neither the caller nor a file names others, the unknown token and the [PAD] of a
+    tokenizer.json take their place, and without one that is a ValueError. A special token
     that is named and is no piece does get the next free id, V, V + 1, ...: resize the model's embeddings to
     `len(tokenizer)` then. The other arguments are RemBertTokenizer's.
 
@@ -108,9 +109,9 @@ class RemBertTokenizerFast(PreTrainedTokenizer):
             {
                 "bos_token": bos_token,
                 "eos_token": eos_token,
-                "unk_token": self._usual("unk_token", unk_token, known),
+                "unk_token": self._usual("unk_token", unk_token, known, tokenizer_file is not None),
                 "sep_token": sep_token,
-                "pad_token": self._usual("pad_token", pad_token, known),
+                "pad_token": self._usual("pad_token", pad_token, known, tokenizer_file is not None),
                 "cls_token": cls_token,
                 "mask_token": mask_token,
             },
@@ -126,11 +127,16 @@ class RemBertTokenizerFast(PreTrainedTokenizer):
         if tokenizer_file is None and self.cls_token is not None and self.sep_token is not None:
             add_template(self._backend, (self.cls_token, self.cls_token_id), (self.sep_token, self.sep_token_id))
 
-    def _usual(self, name: str, token: Any, known: Mapping[int, AddedToken]) -> Any:
+    def _usual(self, name: str, token: Any, known: Mapping[int, AddedToken], whole: bool) -> Any:
         if not isinstance(token, _Usual):
             return token
-        if self._base_id(token) is None and token not in map(str, known.values()):
+        there = {*map(str, known.values())}
+        if self._base_id(token) is None and token not in there:
             bracketed = f"[{token[1:-1].upper()}]"
+            if whole and name == "unk_token":
+                return self._base_token(self._unknown_id)
+            if whole and (self._base_id(bracketed) is not None or bracketed in there):
+                return bracketed
             advice = f"{name}={bracketed!r}" if self._base_id(bracketed) is not None else f"{name}"
             raise ValueError(
                 f"{name} {str(token)!r}, the default, is not in the vocabulary: as id {self.vocab_size} or above it would be "

@@ -36,7 +36,8 @@ from minirembert.model.base import BASE_PREFIX, RemBertModel, RemBertPreTrainedM
 from minirembert.model.tasks import RemBertForSequenceClassification, RemBertForTokenClassification
 from minirembert.ops.losses import IGNORE_INDEX
 from minirembert.settings import option
-from minirembert.tokenization.tokenizer import RemBertTokenizer
+from minirembert.tokenization.auto import AutoTokenizer
+from minirembert.tokenization.pretrained import PreTrainedTokenizer
 from minirembert.training.loop import BACKEND_HELP, DTYPE_HELP, Schedule, train, training_dtype
 from minirembert.training.run_folder import RunFolder
 
@@ -109,7 +110,7 @@ class Score:
 @dataclass(frozen=True)
 class FinetuneResult:
     model: RemBertPreTrainedModel
-    tokenizer: RemBertTokenizer
+    tokenizer: PreTrainedTokenizer
     discarded_parameters: int
     scores: tuple[Score, ...]  # the training language's own score is there only if its file is among `evaluate`
 
@@ -180,7 +181,7 @@ def _finetune(
 ) -> FinetuneResult:
     if folder.latest_step() == schedule.steps:
         say(f"already finished: {folder.path} has all {schedule.steps:,} steps")
-    tokenizer = RemBertTokenizer.from_pretrained(settings.model)
+    tokenizer = AutoTokenizer.from_pretrained(settings.model, use_fast=False)
     config = RemBertConfig.from_pretrained(settings.model)
     config.id2label, config.problem_type = id2label, task.problem_type
     discarded = discarded_parameters(Path(settings.model))
