@@ -10,6 +10,7 @@ of RemBertTokenizer but for the differences in DEVIATIONS.md. What this file doe
 """
 
 import logging
+import pickle
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -31,11 +32,13 @@ from minirembert.tokenization.fast_calls import run
 from minirembert.tokenization.folder import ADDED_TOKENS_FILE, TOKENIZER_FILE, VOCAB_FILE, named, write_json
 from minirembert.tokenization.options import CallOptions, Options
 from minirembert.tokenization.pretrained import INPUT_NAMES, PreTrainedTokenizer
+from minirembert.tokenization.special_tokens import CHANGE
 from minirembert.tokenization.vocabulary import text_around
 
 logger = logging.getLogger(__name__)
 
-# The library keeps a call's truncation and padding in the tokenizer itself, so that two threads must not call at once.
+# The library keeps a call's truncation and padding in the tokenizer itself, so that two threads must not call at once, nor
+# add a token during a call. Who needs `CHANGE`, too, takes that first.
 _CALL = threading.Lock()
 
 
@@ -189,10 +192,20 @@ class RemBertTokenizerFast(PreTrainedTokenizer):
         return super().add_tokens(tokens, special_tokens)
 
     def _tokens_added(self, tokens: list[AddedToken]) -> None:
-        new = {token.content: self._added_ids[token.content] for token in tokens}
-        there = {str(token.content) for token in self._backend.get_added_tokens_decoder().values()}
-        missing = [(index, self._added[index]) for text, index in new.items() if text not in there]
-        add_tokens(self._backend, sorted(missing, key=lambda item: item[0]), self.do_lower_case)
+        tables = self._tables
+        new = {token.content: tables.ids[token.content] for token in tokens}
+        with _CALL:
+            there = {str(token.content) for token in self._backend.get_added_tokens_decoder().values()}
+            missing = [(index, tables.added[index]) for text, index in new.items() if text not in there]
+            add_tokens(self._backend, sorted(missing, key=lambda item: item[0]), self.do_lower_case)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The backend as bytes: a copy has one of its own, with the tokens that its tables have."""
+        with CHANGE, _CALL:
+            return {**super().__getstate__(), "_backend": pickle.dumps(self._backend)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__ |= {**state, "_backend": pickle.loads(state["_backend"])}
 
     # --- text to ids ---
 
@@ -263,7 +276,7 @@ class RemBertTokenizerFast(PreTrainedTokenizer):
         normalizer = self._backend.normalizer
         if normalizer is None or normalizer.normalize_str("a ") != "a":
             return text_of(listed)
-        added = {index: token.content for index, token in self._added.items() if not token.special}
+        added = {index: token.content for index, token in self._tables.added.items() if not token.special}
         skipped = set(self.all_special_ids) if skip_special_tokens else set()
         listed = [index for index in listed if index not in skipped]
         return text_around(listed, added, text_of, spaces)
