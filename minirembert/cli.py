@@ -100,7 +100,7 @@ def _fill_mask_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _fill_mask(arguments: argparse.Namespace) -> None:
-    from minirembert import RemBertForMaskedLM, RemBertTokenizer
+    from minirembert import AutoTokenizer, RemBertForMaskedLM
     from minirembert.checkpoint import has_output_head
     from minirembert.inference import fill_mask
 
@@ -110,7 +110,7 @@ def _fill_mask(arguments: argparse.Namespace) -> None:
             "fine-tuning discards it, and google/rembert was published without one"
         )
     model = RemBertForMaskedLM.from_pretrained(arguments.model)
-    tokenizer = RemBertTokenizer.from_pretrained(arguments.model)
+    tokenizer = AutoTokenizer.from_pretrained(arguments.model, use_fast=False)
     for text in arguments.text:
         for guesses in fill_mask(model, tokenizer, text, arguments.top):
             for guess in guesses:
@@ -135,7 +135,7 @@ def _embed(arguments: argparse.Namespace) -> None:
 
     import numpy as np
 
-    from minirembert import RemBertModel, RemBertTokenizer
+    from minirembert import AutoTokenizer, RemBertModel
     from minirembert.data.text import read_lines
     from minirembert.files import atomic_file, json_text
     from minirembert.inference import embed
@@ -147,7 +147,7 @@ def _embed(arguments: argparse.Namespace) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a masked language model's folder has no pooler, and none is needed
         model = RemBertModel.from_pretrained(arguments.model)
-    tokenizer = RemBertTokenizer.from_pretrained(arguments.model)
+    tokenizer = AutoTokenizer.from_pretrained(arguments.model, use_fast=False)
     with busy(f"embedding {len(sentences):,} sentences"):
         vectors = embed(model, tokenizer, sentences, arguments.layer)
     if arguments.out is None:

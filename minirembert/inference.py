@@ -17,7 +17,7 @@ from minirembert.model.tasks import RemBertForMaskedLM
 from minirembert.ops.array import Array
 from minirembert.ops.softmax import softmax
 from minirembert.tokenization.candidates import SPACE
-from minirembert.tokenization.tokenizer import RemBertTokenizer
+from minirembert.tokenization.pretrained import PreTrainedTokenizer
 
 
 class Guess(NamedTuple):
@@ -26,7 +26,7 @@ class Guess(NamedTuple):
     text: str  # the sentence with this guess in this mask's place, the other masks left as they are
 
 
-def fill_mask(model: RemBertForMaskedLM, tokenizer: RemBertTokenizer, text: str, top: int = 5) -> list[list[Guess]]:
+def fill_mask(model: RemBertForMaskedLM, tokenizer: PreTrainedTokenizer, text: str, top: int = 5) -> list[list[Guess]]:
     """The `top` most probable pieces for each mask in `text`, in order.
 
     Raises ValueError if `text` has no mask, is longer than the model's positions or the tokenizer is another model's,
@@ -52,7 +52,7 @@ def fill_mask(model: RemBertForMaskedLM, tokenizer: RemBertTokenizer, text: str,
     return guesses
 
 
-def _encode_around_masks(tokenizer: RemBertTokenizer, text: str) -> Array:
+def _encode_around_masks(tokenizer: PreTrainedTokenizer, text: str) -> Array:
     """Like `tokenizer.encode`, but with no space that the text does not have.
 
     The tokenizer puts a space sign before every stretch of text: "[MASK]." is read as "[MASK] .", and a model that has
@@ -69,7 +69,7 @@ def _encode_around_masks(tokenizer: RemBertTokenizer, text: str) -> Array:
 
 
 def _filled(
-    tokenizer: RemBertTokenizer, ids: Array, mask: int, piece: int, probability: float
+    tokenizer: PreTrainedTokenizer, ids: Array, mask: int, piece: int, probability: float
 ) -> tuple[str, float, str]:
     filled = ids.copy()
     filled[mask] = piece
@@ -86,7 +86,7 @@ def _filled(
 
 def embed(
     model: RemBertModel,
-    tokenizer: RemBertTokenizer,
+    tokenizer: PreTrainedTokenizer,
     sentences: Sequence[str],
     layer: int = -1,
     batch_size: int = 32,
@@ -131,7 +131,7 @@ def embed(
     return np.concatenate(vectors)
 
 
-def _check_vocabulary(model: RemBertPreTrainedModel, tokenizer: RemBertTokenizer) -> None:
+def _check_vocabulary(model: RemBertPreTrainedModel, tokenizer: PreTrainedTokenizer) -> None:
     """A model may have more rows than there are pieces: tables are padded to a round number."""
     pieces, rows = len(tokenizer), model.config.vocab_size
     if pieces > rows:

@@ -18,7 +18,7 @@ from minirembert.data.text import read_lines
 from minirembert.files import unique_keys
 from minirembert.ops.losses import IGNORE_INDEX
 from minirembert.tokenization.encoding import BatchEncoding
-from minirembert.tokenization.tokenizer import RemBertTokenizer
+from minirembert.tokenization.pretrained import PreTrainedTokenizer
 
 SENTENCE_COLUMNS, PAIR_COLUMNS = {"text", "label"}, {"text_a", "text_b", "label"}
 COLUMNS = SENTENCE_COLUMNS | PAIR_COLUMNS
@@ -243,14 +243,14 @@ def label_names(labels: Sequence[str]) -> dict[int, str]:
 
 
 def count_longer(
-    examples: Sequence[Sentence] | Sequence[TaggedSentence], tokenizer: RemBertTokenizer, max_length: int
+    examples: Sequence[Sentence] | Sequence[TaggedSentence], tokenizer: PreTrainedTokenizer, max_length: int
 ) -> int:
     """How many examples have more than `max_length` tokens, [CLS] and [SEP] included: those are cut."""
     return sum(len(ids) > max_length for ids in _tokenize(examples, tokenizer, verbose=False)["input_ids"])
 
 
 def _tokenize(
-    examples: Sequence[Sentence] | Sequence[TaggedSentence], tokenizer: RemBertTokenizer, **options: Any
+    examples: Sequence[Sentence] | Sequence[TaggedSentence], tokenizer: PreTrainedTokenizer, **options: Any
 ) -> BatchEncoding:
     words = [list(example.words) for example in examples if isinstance(example, TaggedSentence)]
     if words:
@@ -263,7 +263,7 @@ def _tokenize(
 
 
 def encode_sentences(
-    sentences: Sequence[Sentence], tokenizer: RemBertTokenizer, label2id: Mapping[str, int], max_length: int
+    sentences: Sequence[Sentence], tokenizer: PreTrainedTokenizer, label2id: Mapping[str, int], max_length: int
 ) -> dict[str, Any]:
     """Keyword arguments of `RemBertForSequenceClassification`, as one batch. A label the model lacks is ignored (-100)."""
     encoding = _tokenize(
@@ -274,7 +274,7 @@ def encode_sentences(
 
 
 def encode_tagged(
-    sentences: Sequence[TaggedSentence], tokenizer: RemBertTokenizer, label2id: Mapping[str, int], max_length: int
+    sentences: Sequence[TaggedSentence], tokenizer: PreTrainedTokenizer, label2id: Mapping[str, int], max_length: int
 ) -> dict[str, Any]:
     """Keyword arguments of `RemBertForTokenClassification`, as one batch: the tag stands at the first piece of its word."""
     encoding = _tokenize(

@@ -12,10 +12,11 @@ import logging
 from collections.abc import Sequence
 from typing import Any, Unpack
 
-from minirembert.tokenization.encoding import BatchEncoding, padded_array
+from minirembert.tokenization.arrays import padded_array, to_array
+from minirembert.tokenization.encoding import BatchEncoding
 from minirembert.tokenization.lengths import Limit, Side, kept_lengths, overflow, pad, padded_length
 from minirembert.tokenization.options import CallOptions, Options, settle
-from minirembert.tokenization.rows import Origin, Tokens, kept, pairs_of_batch, plain_batch
+from minirembert.tokenization.rows import Origin, Tokens, kept, pairs_of_batch, plain, plain_batch
 from minirembert.tokenization.template import Template
 
 logger = logging.getLogger(__name__)
@@ -213,8 +214,9 @@ class Calls(Template):
         """Pads what a call without padding returned: one encoding, a batch, or a list of encodings, which become a batch.
 
         Made for collecting examples that were tokenized one by one. Only what a tokenizer itself makes is padded: "labels",
-        for example, are not. Arrays and tensors are padded to such. Raises ValueError where there are no input_ids or the
-        lists do not have the same number of rows, or are none.
+        for example, are not. Arrays and tensors are padded to such. In an array "labels" have the type of their values: int64,
+        bool, or floating (see `arrays.py`). Raises ValueError where there are no input_ids, where the lists do not have the
+        same number of rows, or are none, and for an array of values that make none.
         """
         data, kind = plain_batch(encoded_inputs)
         settled = settle(
@@ -229,10 +231,10 @@ class Calls(Template):
                 "verbose": verbose,
             },
         )
-        batched = len(data["input_ids"]) > 0 and isinstance(data["input_ids"][0], list)
+        batched = bool(data["input_ids"]) and isinstance(data["input_ids"][0], list)
         if not batched:
             data = {name: [values] for name, values in data.items()}
-        counts = {name: len(values) for name, values in data.items()}
+        counts = {name: _rows(name, values) for name, values in data.items()}
         if len(set(counts.values())) > 1:
             raise ValueError(f"pad needs as many rows of each, got {counts}")
         lengths = [len(ids) for ids in data["input_ids"]]
@@ -243,7 +245,8 @@ class Calls(Template):
         result: dict[str, Any] = pad(data, gaps, self._padding(), self.padding_side)
         if not batched:
             result = {name: values[0] for name, values in result.items()}
-        return BatchEncoding(result, tensor_type=settled.return_tensors)
+        kind = settled.return_tensors
+        return BatchEncoding({n: plain(v) if kind is None else to_array(n, v, kind) for n, v in result.items()})
 
     # --- warnings ---
 
@@ -259,3 +262,10 @@ class Calls(Template):
                 f"a sequence is longer than the model's limit of {self.model_max_length} tokens: cut it with truncation=True",
                 options.verbose,
             )
+
+
+def _rows(name: str, values: Any) -> int:
+    """How many rows a batch of values has. A text is no list of its letters."""
+    if isinstance(values, str | bytes) or not hasattr(values, "__len__") or getattr(values, "ndim", 1) == 0:
+        raise ValueError(f"pad needs a list with one {name} for each row, got {values!r}"[:200])
+    return len(values)

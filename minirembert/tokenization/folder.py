@@ -15,6 +15,7 @@ from minirembert.files import read_json, write_text_atomically
 from minirembert.tokenization.added_tokens import AddedToken
 from minirembert.tokenization.special_tokens import ADDITIONAL, SPECIAL_TOKEN_NAMES
 
+EXTRA = "extra_special_tokens"  # what transformers 5 calls ADDITIONAL; a dictionary there gives each a name of its own
 VOCAB_FILE = "sentencepiece.model"
 TOKENIZER_FILE = "tokenizer.json"
 CONFIG_FILE = "tokenizer_config.json"
@@ -62,6 +63,9 @@ def read_settings(folder: Path, known: Iterable[str]) -> dict[str, Any]:
     else:  # written before transformers 4.34, or after 4: the other files have the last word
         config |= _read(folder / SPECIAL_TOKENS_FILE)
         added = _tokens_of_other_files(folder, {_text(config.get(name)) for name in SPECIAL_TOKEN_NAMES})
+    if EXTRA in config and ADDITIONAL not in config:
+        extra = config[EXTRA]
+        config[ADDITIONAL] = list(extra.values()) if isinstance(extra, dict) else extra
     settings = {name: value for name, value in config.items() if name in set(known)}
     for name in settings.keys() & set(SPECIAL_TOKEN_NAMES):
         settings[name] = _token(folder, name, settings[name])

@@ -49,7 +49,8 @@ class Limit:
 def kept_lengths(first: int, second: int | None, excess: int, strategy: str) -> tuple[int, int | None]:
     """How many tokens remain of each side of an input that is `excess` tokens too long.
 
-    "longest_first" takes them one at a time from the longer side, from the second where they are equally long:
+    "longest_first" takes them one at a time from the longer side, from the second where they are equally long (the library
+    of the fast tokenizer shares an odd number otherwise, see `fast_calls.py`):
     8 and 14 tokens with 13 too many become 5 and 4. The other strategies cut one side only; where that would leave
     nothing of it, they log an error and cut nothing, as Hugging Face's does.
     """

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, Protocol, TypedDict
 
-from minirembert.tokenization.encoding import require_tensor_type
+from minirembert.tokenization.arrays import require_tensor_type
 from minirembert.tokenization.lengths import PADDING_STRATEGIES, TRUNCATION_STRATEGIES
 
 LARGEST_LIMIT = int(1e20)  # above it Hugging Face takes model_max_length for none

@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from minirembert.tokenization.calls import Calls
 from minirembert.tokenization.folder import read_settings, write_settings
-from minirembert.tokenization.special_tokens import SPECIAL_TOKEN_NAMES
+from minirembert.tokenization.special_tokens import CHANGE, SPECIAL_TOKEN_NAMES
 
 INPUT_NAMES = ("input_ids", "token_type_ids", "attention_mask")
 
@@ -71,10 +71,11 @@ class PreTrainedTokenizer(Calls):
             raise ValueError("save_directory must be the name of a folder, got an empty one; for this folder say '.'")
         folder = Path(save_directory)
         folder.mkdir(parents=True, exist_ok=True)
-        settings = write_settings(
-            folder, filename_prefix, self._settings(), self.special_tokens_map, self.added_tokens_decoder
-        )
-        return (*settings, *self._save_model(folder, filename_prefix, legacy_format))
+        with CHANGE:  # or the files could say different things of a token that is added meanwhile
+            settings = write_settings(
+                folder, filename_prefix, self._settings(), self.special_tokens_map, self.added_tokens_decoder
+            )
+            return (*settings, *self._save_model(folder, filename_prefix, legacy_format))
 
     def _settings(self) -> dict[str, Any]:
         """What tokenizer_config.json says beside the tokens. Settings that most tokenizers share are written if changed."""

@@ -118,7 +118,7 @@ class RemBertTokenizer(PreTrainedTokenizer):
         return str(self.sp_model.id_to_piece(index))
 
     def _tokens_added(self, tokens: list[AddedToken]) -> None:
-        self._cut = Splitter(self._added.values())
+        self._cut = Splitter(self._tables.added.values())  # after the ids are there: what it cuts out has one
 
     # --- text to pieces to ids ---
 
@@ -158,11 +158,13 @@ class RemBertTokenizer(PreTrainedTokenizer):
             lone = f"character {error.start} is {text[error.start]!r}, half of a surrogate pair"
             raise ValueError(f"the text is not valid Unicode: {lone}") from None
         if self.do_lower_case:
-            ordinary = [token.content for token in self._added.values() if token.normalized and not token.special]
+            ordinary = [
+                token.content for token in self._tables.added.values() if token.normalized and not token.special
+            ]
             text = lower_between(text, literal_pattern([*self.all_special_tokens, *ordinary]))
         if split_special_tokens:
             return [(text, False)]
-        return [(part, part in self._added_ids) for part in self._cut(text)]
+        return [(part, part in self._tables.ids) for part in self._cut(text)]
 
     def _encode_texts(self, texts: list[str], split_special_tokens: bool) -> list[list[int]]:
         """Steps 1 to 3 for many texts at once."""
@@ -172,7 +174,7 @@ class RemBertTokenizer(PreTrainedTokenizer):
         for parts in splits:
             row: list[int] = []
             for part, is_token in parts:
-                row += [self._added_ids[part]] if is_token else next(encoded)
+                row += [self._tables.ids[part]] if is_token else next(encoded)
             rows.append(row)
         return rows
 

@@ -98,7 +98,7 @@ class Vocabulary(SpecialTokens):
         # A single id gives a single token, whose letters are decoded: 4 reads "[MASK]" where [4] reads "". As in 4.34.
         tokens = self.convert_ids_to_tokens(ids, skip_special_tokens)
         special = set(self.all_special_tokens)
-        outside = {token for token, index in self._added_ids.items() if token not in special}
+        outside = {token for token, index in self._tables.ids.items() if token not in special}
         outside |= {token for token in self.additional_special_tokens if self._id_of(token) >= self.vocab_size}
         return text_around(list(tokens), {token: token for token in outside}, self.convert_tokens_to_string, spaces)
 

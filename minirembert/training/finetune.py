@@ -37,7 +37,8 @@ from minirembert.model.tasks import RemBertForSequenceClassification, RemBertFor
 from minirembert.ops.losses import IGNORE_INDEX
 from minirembert.progress import busy
 from minirembert.settings import check_types, make_plain, option
-from minirembert.tokenization.tokenizer import RemBertTokenizer
+from minirembert.tokenization.auto import AutoTokenizer
+from minirembert.tokenization.pretrained import PreTrainedTokenizer
 from minirembert.training.loop import BACKEND_HELP, DTYPE_HELP, Schedule, train, training_dtype
 from minirembert.training.run_folder import RunFolder
 
@@ -112,7 +113,7 @@ class Score:
 @dataclass(frozen=True)
 class FinetuneResult:
     model: RemBertPreTrainedModel
-    tokenizer: RemBertTokenizer
+    tokenizer: PreTrainedTokenizer
     discarded_parameters: int
     scores: tuple[Score, ...]  # the training language's own score is there only if its file is among `evaluate`
 
@@ -183,7 +184,7 @@ def _finetune(
 ) -> FinetuneResult:
     if folder.latest_step() == schedule.steps:
         say(f"already finished: {folder.path} has all {schedule.steps:,} steps")
-    tokenizer = RemBertTokenizer.from_pretrained(settings.model)
+    tokenizer = AutoTokenizer.from_pretrained(settings.model, use_fast=False)
     config = RemBertConfig.from_pretrained(settings.model)
     config.id2label, config.problem_type = id2label, task.problem_type
     discarded = discarded_parameters(Path(settings.model))

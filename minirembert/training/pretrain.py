@@ -22,6 +22,8 @@ from minirembert.model.tasks import RemBertForMaskedLM
 from minirembert.ops.losses import IGNORE_INDEX
 from minirembert.progress import busy
 from minirembert.settings import check_types, make_plain, option
+from minirembert.tokenization.auto import AutoTokenizer
+from minirembert.tokenization.pretrained import PreTrainedTokenizer
 from minirembert.tokenization.tokenizer import RemBertTokenizer
 from minirembert.training.loop import BACKEND_HELP, DTYPE_HELP, Schedule, train, training_dtype
 from minirembert.training.run_folder import RunFolder
@@ -100,7 +102,7 @@ class PretrainResult:
     """What came out. Losses in nats per masked held-out token."""
 
     model: RemBertForMaskedLM
-    tokenizer: RemBertTokenizer
+    tokenizer: PreTrainedTokenizer
     held_out_loss: float
     held_out_loss_by_language: dict[str, float]
     unigram_loss: float  # cross-entropy of the training frequencies on the same tokens
@@ -286,7 +288,7 @@ def _read_files(files: tuple[str, ...]) -> Lines:
     return {name: read_lines(path) for name, path in zip(language_names(paths), paths, strict=True)}
 
 
-def _encode(lines: Lines, tokenizer: RemBertTokenizer) -> list[Language]:
+def _encode(lines: Lines, tokenizer: PreTrainedTokenizer) -> list[Language]:
     languages = []
     for name, of_language in lines.items():
         encoded = tokenizer(of_language, add_special_tokens=False, verbose=False)["input_ids"]
@@ -309,11 +311,11 @@ def _identity(settings: PretrainSettings) -> dict[str, Any]:
     return {"task": "pretrain", **json.loads(json.dumps(identity))}
 
 
-def _tokenizer(settings: PretrainSettings, folder: Path, say: Callable[[str], None]) -> RemBertTokenizer:
+def _tokenizer(settings: PretrainSettings, folder: Path, say: Callable[[str], None]) -> PreTrainedTokenizer:
     from minirembert.tokenization.training import train_tokenizer
 
     if settings.tokenizer is not None:
-        return RemBertTokenizer.from_pretrained(settings.tokenizer)
+        return AutoTokenizer.from_pretrained(settings.tokenizer, use_fast=False)
     trained = folder / "tokenizer"
     if not (trained / "sentencepiece.model").is_file():
         say(f"training a tokenizer of {settings.vocab_size:,} pieces")
