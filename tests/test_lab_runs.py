@@ -44,7 +44,9 @@ class Sum:
         if self.first == 17:
             time.sleep(1)
         if self.first == 18:
-            time.sleep(0.5)
+            while "13" not in Path(self.log).read_text():
+                time.sleep(0.02)
+            time.sleep(0.3)
             raise ValueError("18 is no number for a job")
         if self.first == 99:
             os._exit(1)
