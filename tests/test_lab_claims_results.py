@@ -265,7 +265,7 @@ ODD = replace(
     wide_world=World(languages=3, breadth=0.0, sentences=50, held_out=20, synonyms=2),
     deeper_layers=5,
     training=Training(steps=7, batch_size=9, learning_rate=0.1, warmup=2, twice_every=3, backend="triton", dtype="float64"),
-    finetuning=Finetuning(tasks=("tags",), steps=4, batch_size=6, learning_rate=0.2, examples=30, scored=13),
+    finetuning=Finetuning(tasks=JUDGED, steps=4, batch_size=6, learning_rate=0.2, examples=30, scored=13),
     head=HeadExperiment(hidden_size=8, vocab_size=50, contexts=20, steps=11),
 )  # fmt: skip
 MADE = {  # arm -> E, O, tied, L, dropped, synonyms, silent
@@ -349,9 +349,8 @@ def test_a_claim_is_judged_on_its_own_runs(name: str, monkeypatch: pytest.Monkey
     assert result.judgement == claim.judge(result.runs) and result.profile == "odd" and result.seeds == [0, 1, 2]
     assert result.seconds == sum(2.0**-number for number in range(len(jobs)))
     assert result.arms == {arm: (label(arm, ODD), settings_of(job(arm, ODD, 0))) for arm in claim.columns}
-    pairs = sorted(
-        {(record["provenance"]["commit"], record["provenance"]["versions"]["minirembert"]) for record in made.values()}
-    )
+    made_by = [record["provenance"] for record in made.values()]
+    pairs = sorted({(of["commit"], of["versions"]["minirembert"]) for of in made_by})
     assert result.provenance["runs"] == [
         {"commit": commit, "versions": {"minirembert": version, "numpy": "2"}} for commit, version in pairs
     ]
