@@ -101,9 +101,6 @@ def test_what_each_convention_counts() -> None:
             assert total(sizes, phase, convention) - total(sizes, phase, nothing) == extra, change
     assert (HUGGING_FACE.pooler, PAPER.pooler, FOOTNOTE_11.pooler) == ((FINETUNING,), (), (PRETRAINING,))
     assert [(name, of.name) for name, of in CONVENTIONS.items()] == [("huggingface",) * 2, ("paper",) * 2]
-        "huggingface": "huggingface",
-        "paper": "paper",
-    }
 
 
 def test_a_row_s_share_by_hand() -> None:
