@@ -146,7 +146,7 @@ MISTAKES = [
             "the same batch in every step",
             "data.batch(training.batch_size, model.seed, step)",
             "data.batch(training.batch_size, model.seed, 0)",
-            "test_lab_experiment.py::test_it_learns",
+            "test_lab_steps.py::test_steps_of_pre_training",
         ),
         (
             "pretrain",
@@ -160,7 +160,7 @@ MISTAKES = [
             "the curve on test sentences",
             "corpus.validation[:200]",
             "corpus.test[:200]",
-            "test_lab_experiment.py::test_it_learns",
+            "test_lab_steps.py::test_steps_of_pre_training",
         ),
         (
             "pretrain",
@@ -293,7 +293,7 @@ MISTAKES = [
             "the steps of one fine-tuning only",
             "len(tasks.dropped) * sum(map(tasks.steps_of, tasks.tasks))",
             "sum(map(tasks.steps_of, tasks.tasks))",
-            "test_lab_experiment.py::test_a_run_is_a_function_of_its_settings",
+            "test_lab_handed_over.py::test_what_is_fine_tuned_is_what_was_pre_trained",
         ),
         (
             "Experiment.__post_init__",
@@ -674,7 +674,7 @@ MISTAKES = [
             "one process too many",
             "processes or os.cpu_count() or 1",
             "(processes or os.cpu_count() or 1) + 1",
-            "test_lab_runs.py::test_an_error_does_not_take_the_running_jobs_along",
+            "test_lab_runs.py::test_how_many_runs_at_once",
         ),
         (
             "_with_needs",
@@ -926,7 +926,7 @@ MISTAKES = [
             "attention over half the sequence",
             "S * 4 * S * sizes.hidden_size * layers(sizes, phase) * attentions",
             "S * 2 * S * sizes.hidden_size * layers(sizes, phase) * attentions",
-            "test_ledger.py::test_a_coupled_model_has_the_arrays_of_transformers_own",
+            "test_ledger.py::test_a_token_of_rembert",
         ),
         (
             "flops",
@@ -1331,14 +1331,14 @@ MISTAKES = [
             "all claims, whichever is asked for",
             "name == ALL",
             "True",
-            "test_lab_command.py::test_every_claim_runs_and_is_drawn",
+            "test_lab_command.py::test_every_option_of_a_run_is_handed_on",
         ),
         (
             "_run",
             "results in the folder of the cache",
             "save(result, arguments.results)",
             "save(result, arguments.cache)",
-            "test_lab_command.py::test_every_claim_runs_and_is_drawn",
+            "test_lab_command.py::test_every_option_of_a_run_is_handed_on",
         ),
         (
             "_run",
@@ -1359,7 +1359,7 @@ MISTAKES = [
             "one claim asked for, all on the page",
             "arguments.claim == ALL",
             "True",
-            "test_lab_command.py::test_every_claim_runs_and_is_drawn",
+            "test_lab_command.py::test_every_option_of_a_report_is_handed_on",
         ),
         (
             "_report",
@@ -1375,7 +1375,7 @@ MISTAKES = [
             "the lesson's results, whichever profile is asked for",
             "results / arguments.profile",
             "results / 'lesson'",
-            "test_lab_command.py::test_every_claim_runs_and_is_drawn",
+            "test_lab_command.py::test_every_option_of_a_report_is_handed_on",
         ),
         (
             "_list",
