@@ -427,3 +427,15 @@ def test_the_stream_of_a_seed_is_frozen() -> None:
     for number, meaning in enumerate(sampled()):
         combined = (combined * 31 + meaning.digest * (number + 1)) % 2**64
     assert combined == 0x75F45171311254D6
+
+
+def test_keys_by_hand() -> None:
+    """Everything that is meant is in the key, of both clauses, so that no two meanings have one."""
+    event = Event("to_eat", NP("king", "two", "old"), NP("pear", MANY), "near", NP("park", ONE, "big"), "noon", True)
+    assert Meaning(event).key == "not to_eat(two old king; many pear) near one big park noon"
+    other = Event("to_sleep", NP("dog"))
+    assert Meaning(event, "but", other).key == f"{Meaning(event).key} but to_sleep(one dog)"
+    assert Meaning(other, "and", event).key == f"to_sleep(one dog) and {Meaning(event).key}"
+    assert Meaning(other, "and", event).events == (other, event) and Meaning(other).events == (other,)
+    digests = {Meaning(other, connective, one).digest for connective in ("and", "but") for one in (event, other)}
+    assert len(digests) == 4
