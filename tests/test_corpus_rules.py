@@ -195,9 +195,11 @@ def test_what_can_be_counted_and_what_is_alive() -> None:
     # A place name beside which one is, and in which one is.
     (Meaning(Event("to_sleep", NP("Anna"), None, "near", NP("Madrid_place"))), {"zh": "安娜在马德里附近睡觉。"}),
     (Meaning(Event("to_sleep", NP("Anna"), None, "in", NP("Madrid_place"))), {"zh": "安娜在马德里睡觉。"}),
-    # An animate object of a verb with a preposition of its own: one of the two, the verb's.
-    (Meaning(Event("to_help", NP("Anna"), NP("king", MANY))),
-     {"es": "Anna ayuda a los reyes."}),
+    # An animate object with its "a", and of a verb with a preposition of its own, which takes its place.
+    (Meaning(Event("to_help", NP("Anna"), NP("king", MANY))), {"es": "Anna ayuda a los reyes."}),
+    (Meaning(Event("to_ride", NP("boy"), NP("horse"))), {"es": "El niño monta en el caballo."}),
+    # An adjective with a masculine plural that is no object of anything.
+    (Meaning(Event("to_sleep", NP("boy", "two", "black"))), {"hi": "दो काले लड़के सोते हैं।"}),
     # A preposition of the verb's, after which Esperanto has no accusative and Hindi the oblique case.
     (Meaning(Event("to_listen_to", NP("boy"), NP("song", MANY, "new"))),
      {"en": "The boy listens to the new songs."}),

@@ -22,7 +22,7 @@ from minirembert.lab.tasks.inference import weaker
 from minirembert.lab.tasks.paraphrase import exchanges
 from minirembert.lab.tasks.split import Split
 from minirembert.lab.variant import Variant
-from minirembert.lab.world import Corpus, World, build_corpus
+from minirembert.lab.world import Corpus, LabLanguage, World, build_corpus
 from minirembert.ops.losses import IGNORE_INDEX
 
 NP = NounPhrase
@@ -141,7 +141,13 @@ def test_a_synonym_is_chosen_by_the_company_that_its_word_keeps():
             }.get(kind, lambda event=event: event.verb)()
             word, _, number = token.form.rpartition(".")
             said.setdefault((kind, word, company), set()).add(number)
+        pairs = zip(*(it.realize(meaning, name).tokens for name in "ab"), strict=True)
+        assert all(one.form.removeprefix("a:") == other.form.removeprefix("b:") for one, other in pairs)
     assert all(len(numbers) == 1 for numbers in said.values())
+    for concept in ("soldier", "to_eat"):  # nothing is shared
+        assert not set(LabLanguage("a", overlap=0.0, synonyms=3).words(concept)) & {
+            *LabLanguage("b", overlap=0.0, synonyms=3).words(concept)
+        }
     for kind in ("adjective", "verb", "relation", "noun", "time"):
         numbers: dict[str, set[str]] = {}
         for (of, word, _), found in said.items():
