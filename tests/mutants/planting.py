@@ -128,12 +128,15 @@ class Outcome(NamedTuple):
 
 
 class Server:
-    """Runs tests in copies of the tree: a process (`server.py`) that has the libraries in memory and forks for each run."""
+    """Runs tests in copies of the tree: a process (`server.py`) that has the libraries in memory and forks for each run.
 
-    def __init__(self) -> None:
+    The ops are in memory, too; with `fresh` they are those of the copy.
+    """
+
+    def __init__(self, fresh: bool = False) -> None:
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed in `close`
         self._process = subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name("server.py"))],
+            [sys.executable, str(Path(__file__).with_name("server.py")), *(["fresh"] if fresh else [])],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log, text=True,
         )  # fmt: skip
 
