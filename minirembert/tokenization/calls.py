@@ -12,12 +12,14 @@ import logging
 from collections.abc import Sequence
 from typing import Any, Unpack
 
+from minirembert.scalars import as_integer
 from minirembert.tokenization.arrays import padded_array, to_array
 from minirembert.tokenization.encoding import BatchEncoding
 from minirembert.tokenization.lengths import Limit, Side, kept_lengths, overflow, pad, padded_length
 from minirembert.tokenization.options import CallOptions, Options, settle
 from minirembert.tokenization.rows import Origin, Tokens, kept, pairs_of_batch, plain, plain_batch
 from minirembert.tokenization.template import Template
+from minirembert.tokenization.vocabulary import list_of_ids
 
 logger = logging.getLogger(__name__)
 
@@ -99,8 +101,8 @@ class Calls(Template):
         `prepend_batch_axis` gives tensors of one row rather than of none.
         """
         settled = settle(self, options)
-        second = None if pair_ids is None else Tokens(list(pair_ids))
-        encoding = self._collate([self._prepare(Tokens(list(ids)), second, settled)], settled, batched=False)
+        second = None if pair_ids is None else Tokens(list_of_ids(pair_ids))
+        encoding = self._collate([self._prepare(Tokens(list_of_ids(ids)), second, settled)], settled, batched=False)
         return encoding.convert_to_tensors(settled.return_tensors, prepend_batch_axis)
 
     def _prepare(self, first: Tokens, second: Tokens | None, options: Options) -> tuple[dict[str, Any], Origin]:
@@ -123,7 +125,7 @@ class Calls(Template):
 
         pair_ids = None if second is None else second.ids
         if options.add_special_tokens:
-            row["input_ids"] = self.build_inputs_with_special_tokens(first.ids, pair_ids)
+            row["input_ids"] = self._around(first.ids, pair_ids)
             types = self.create_token_type_ids_from_sequences(first.ids, pair_ids)
             mask = self.get_special_tokens_mask(first.ids, pair_ids)
         else:
@@ -166,8 +168,9 @@ class Calls(Template):
         The last is empty where both sides are cut. See `kept_lengths` for the strategies.
         """
         strategy = settle(self, {"truncation": truncation_strategy, "max_length": 1, "stride": stride}).truncation
-        second = None if pair_ids is None else Tokens(pair_ids)
-        kept, kept_second, cut = self._truncate(Tokens(ids), second, num_tokens_to_remove, strategy, stride)
+        remove = as_integer("num_tokens_to_remove", num_tokens_to_remove)
+        second = None if pair_ids is None else Tokens(list_of_ids(pair_ids))
+        kept, kept_second, cut = self._truncate(Tokens(list_of_ids(ids)), second, remove, strategy, int(stride))
         return kept.ids, None if kept_second is None else kept_second.ids, cut
 
     def _collate(self, rows: Sequence[tuple[dict[str, Any], Origin]], options: Options, batched: bool) -> BatchEncoding:
@@ -196,7 +199,7 @@ class Calls(Template):
     def _padding(self) -> dict[str, int]:
         return {
             "input_ids": self.pad_token_id,
-            "token_type_ids": self.pad_token_type_id,
+            "token_type_ids": int(self.pad_token_type_id),
             "attention_mask": 0,
             "special_tokens_mask": 1,
         }

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from minirembert.files import atomic_file, write_text_atomically
+from minirembert.scalars import as_switch
 from minirembert.tokenization.added_tokens import AddedToken
 from minirembert.tokenization.encoding import BatchEncoding
 from minirembert.tokenization.fast_backend import (
@@ -108,6 +109,10 @@ class RemBertTokenizerFast(PreTrainedTokenizer):
             )
         else:
             raise ValueError("RemBertTokenizerFast needs a vocab_file (sentencepiece.model) or a tokenizer_file")
+        decoder = {**(added_tokens_decoder or {}), **known}
+        added = {
+            AddedToken.of(token).content for token in decoder.values()
+        }  # these keep the flags that they have there
         self._set_up(
             {
                 "bos_token": bos_token,
@@ -118,8 +123,11 @@ class RemBertTokenizerFast(PreTrainedTokenizer):
                 "cls_token": cls_token,
                 "mask_token": mask_token,
             },
-            additional_special_tokens=[AddedToken.of(t, special=True) for t in additional_special_tokens or ()],
-            added_tokens_decoder={**(added_tokens_decoder or {}), **known},
+            additional_special_tokens=[
+                token if isinstance(token, str) and token in added else AddedToken.of(token, special=True)
+                for token in additional_special_tokens or ()
+            ],
+            added_tokens_decoder=decoder,
             model_max_length=model_max_length,
             padding_side=padding_side,
             truncation_side=truncation_side,
@@ -185,6 +193,7 @@ class RemBertTokenizerFast(PreTrainedTokenizer):
         New ones get the next ids: a model then needs as many more rows in its embeddings. All are found in texts from now
         on. Raises TypeError for what is no token.
         """
+        special_tokens = as_switch("special_tokens", special_tokens)
         if not isinstance(new_tokens, list | tuple):
             new_tokens = [new_tokens] if new_tokens else []
         # A mere text leaves the white space around it alone: it belongs to no token then, and to no offsets.

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from minirembert.files import read_json, write_text_atomically
+from minirembert.scalars import is_integer
 from minirembert.tokenization.added_tokens import AddedToken
 from minirembert.tokenization.special_tokens import ADDITIONAL, SPECIAL_TOKEN_NAMES
 
@@ -96,7 +97,7 @@ def _tokens_of_other_files(folder: Path, special: set[Any]) -> dict[int, AddedTo
         flags = {text: {"normalized": False, "special": True} for text in special}
         strip = {"lstrip": True, "rstrip": True}
         ids = _read(path)
-        if not all(isinstance(index, int) for index in ids.values()):
+        if not all(map(is_integer, ids.values())):
             raise ValueError(f"{path} must map tokens to ids, found {ids!r}"[:200])
         return {index: AddedToken(text, **flags.get(text, strip)) for text, index in ids.items()}
     if (folder / TOKENIZER_FILE).exists():

@@ -5,8 +5,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
+from minirembert.scalars import as_switch
 from minirembert.tokenization.calls import Calls
 from minirembert.tokenization.folder import read_settings, write_settings
+from minirembert.tokenization.lengths import Switch
 from minirembert.tokenization.special_tokens import CHANGE, SPECIAL_TOKEN_NAMES
 
 INPUT_NAMES = ("input_ids", "token_type_ids", "attention_mask")
@@ -17,8 +19,8 @@ class PreTrainedTokenizer(Calls):
 
     is_fast = False
     vocab_file: str | None
-    remove_space: bool
-    keep_accents: bool
+    do_lower_case, remove_space, keep_accents = Switch(), Switch(), Switch()
+    clean_up_tokenization_spaces, split_special_tokens = Switch(), Switch()
 
     def _set_up(
         self,
@@ -67,6 +69,7 @@ class PreTrainedTokenizer(Calls):
         Each file gets the prefix, if there is one. `legacy_format` is for fast tokenizers. Raises OSError where the files
         cannot be written, ValueError for an empty name.
         """
+        legacy_format = None if legacy_format is None else as_switch("legacy_format", legacy_format)
         if not str(save_directory):
             raise ValueError("save_directory must be the name of a folder, got an empty one; for this folder say '.'")
         folder = Path(save_directory)

@@ -104,7 +104,7 @@ class SpecialTokens:
     cls_token, cls_token_id = _Named(), _NamedId()
     mask_token, mask_token_id = _Named(), _NamedId()
     pad_token_type_id = 0
-    do_lower_case = False
+    do_lower_case: bool
 
     _tables: Tables
 

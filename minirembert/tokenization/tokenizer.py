@@ -16,9 +16,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from minirembert.files import atomic_file, write_text_atomically
+from minirembert.scalars import as_switch, is_integer
 from minirembert.tokenization.added_tokens import AddedToken, Splitter, literal_pattern, lower_between
 from minirembert.tokenization.encoding import BatchEncoding
 from minirembert.tokenization.fast_backend import tokenizer_json
@@ -134,9 +133,11 @@ class RemBertTokenizer(PreTrainedTokenizer):
         `split_special_tokens` (None: the tokenizer's setting) takes special tokens in a text for text. Raises ValueError
         for anything but text.
         """
-        split = self.split_special_tokens if split_special_tokens is None else split_special_tokens
+        split = self.split_special_tokens
+        if split_special_tokens is not None:
+            split = as_switch("split_special_tokens", split_special_tokens)
         sides = [self._pieces(side, split) for side in ((text,) if pair is None else (text, pair))]
-        if add_special_tokens:
+        if as_switch("add_special_tokens", add_special_tokens):
             ids = self.build_inputs_with_special_tokens([], None if pair is None else [])
             cls, *seps = self.convert_ids_to_tokens(ids)
             sides = [[cls], *([*side, sep] for side, sep in zip(sides, seps, strict=True))]
@@ -224,7 +225,7 @@ class RemBertTokenizer(PreTrainedTokenizer):
                 result.append(Tokens([i for part in parts for i in part], words))
             elif all(isinstance(item, str) for item in side):
                 result.append(Tokens(self.convert_tokens_to_ids(side)))
-            elif all(isinstance(item, int | np.integer) for item in side):
+            elif all(map(is_integer, side)):
                 result.append(Tokens([int(item) for item in side]))
             else:
                 raise ValueError(f"a text, a list of tokens or a list of ids is needed, got {side!r}")
