@@ -271,8 +271,13 @@ def input_precision() -> str:
 
 @triton.jit
 def dot(a, b, acc, INPUT_PRECISION: tl.constexpr):
-    """acc + a b, accumulated in acc's type. The interpreter multiplies raw bits of bfloat16, so there it is widened first."""
+    """acc + a b, accumulated in acc's type. The interpreter multiplies raw bits of bfloat16, so there it is widened first.
+
+    float64 is multiplied element by element: triton 3.6 has no product of it for sm_90.
+    """
     if INTERPRET:
         a = a.to(acc.dtype)
         b = b.to(acc.dtype)
+    elif acc.dtype == tl.float64:
+        return acc + tl.sum(a[:, :, None] * b[None, :, :], axis=1)
     return tl.dot(a, b, acc, input_precision=INPUT_PRECISION, out_dtype=acc.dtype)
