@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from minirembert.files import atomic_file, write_text_atomically
+from minirembert.files import atomic_file
 from minirembert.scalars import as_switch
 from minirembert.tokenization.added_tokens import AddedToken
 from minirembert.tokenization.encoding import BatchEncoding
@@ -30,7 +30,14 @@ from minirembert.tokenization.fast_backend import (
     unknown_id,
 )
 from minirembert.tokenization.fast_calls import run
-from minirembert.tokenization.folder import ADDED_TOKENS_FILE, TOKENIZER_FILE, VOCAB_FILE, named, write_json
+from minirembert.tokenization.folder import (
+    ADDED_TOKENS_FILE,
+    TOKENIZER_FILE,
+    VOCAB_FILE,
+    Contents,
+    json_content,
+    named,
+)  # fmt: skip
 from minirembert.tokenization.options import CallOptions, Options
 from minirembert.tokenization.pretrained import INPUT_NAMES, PreTrainedTokenizer
 from minirembert.tokenization.special_tokens import CHANGE
@@ -298,32 +305,33 @@ class RemBertTokenizerFast(PreTrainedTokenizer):
         Logs an error and returns None where `save_directory` is no folder. Raises ValueError for a tokenizer that was made
         from a tokenizer.json alone.
         """
-        if self._model_bytes is None:
-            raise ValueError(
-                "there is no sentencepiece.model to save: this tokenizer was made from a tokenizer.json alone"
-            )
+        content = self._required_model()
         folder = Path(save_directory)
         if not str(save_directory) or not folder.is_dir():  # an empty name would be the current folder
             logger.error("not saved: %s is not a folder", str(save_directory) or "an empty name")
             return None
         path = named(folder, filename_prefix, VOCAB_FILE)
         with atomic_file(path) as temporary:
-            temporary.write_bytes(self._model_bytes)
+            temporary.write_bytes(content)
         return (str(path),)
 
-    def _save_model(self, folder: Path, prefix: str | None, legacy_format: bool | None) -> tuple[str, ...]:
+    def _model_contents(self, legacy_format: bool | None) -> Contents:
         """Files for a slow tokenizer unless `legacy_format` is False, tokenizer.json unless it is True."""
-        paths: tuple[str, ...] = ()
+        contents: Contents = {}
         if legacy_format or (legacy_format is None and self._model_bytes is not None):
-            paths = (write_json(named(folder, prefix, ADDED_TOKENS_FILE), self.get_added_vocab()),)
-            paths += self.save_vocabulary(folder, prefix) or ()
+            contents[ADDED_TOKENS_FILE] = json_content(ADDED_TOKENS_FILE, self.get_added_vocab())
+            contents[VOCAB_FILE] = self._required_model()
         if not legacy_format:
-            path = named(folder, prefix, TOKENIZER_FILE)
             with _CALL:
-                content = backend_json(self._backend)
-            write_text_atomically(path, content)
-            paths += (str(path),)
-        return paths
+                contents[TOKENIZER_FILE] = backend_json(self._backend).encode()
+        return contents
+
+    def _required_model(self) -> bytes:
+        if self._model_bytes is None:
+            raise ValueError(
+                "there is no sentencepiece.model to save: this tokenizer was made from a tokenizer.json alone"
+            )
+        return self._model_bytes
 
     @classmethod
     def _model_files(cls, folder: Path) -> dict[str, Path]:

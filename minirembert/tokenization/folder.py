@@ -6,12 +6,11 @@ added_tokens.json         every added token with its id; read only there, too
 tokenizer.json            the whole fast tokenizer; a slow one takes added tokens from it if nobody else names any
 """
 
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from minirembert.files import read_json, write_text_atomically
+from minirembert.files import atomic_file, json_text, read_json
 from minirembert.scalars import is_integer
 from minirembert.tokenization.added_tokens import AddedToken
 from minirembert.tokenization.special_tokens import ADDITIONAL, SPECIAL_TOKEN_NAMES
@@ -30,27 +29,44 @@ def named(folder: Path, prefix: str | None, name: str) -> Path:
     return folder / (f"{prefix}-{name}" if prefix else name)
 
 
-def write_json(path: Path, values: Mapping[Any, Any]) -> str:
-    """Writes an object, sorted by its keys, and returns the path."""
-    write_text_atomically(path, json.dumps(values, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
-    return str(path)
+Contents = dict[str, bytes | None]  # of files, by name; None: the file goes
 
 
-def write_settings(
-    folder: Path,
-    prefix: str | None,
-    settings: Mapping[str, Any],
-    special: Mapping[str, Any],
-    added: Mapping[int, AddedToken],
-) -> tuple[str, str]:
-    """Writes tokenizer_config.json and special_tokens_map.json and returns their paths."""
+def json_content(name: str, values: Mapping[Any, Any]) -> bytes:
+    """An object, sorted by its keys. Raises ValueError for what JSON cannot hold, naming the file and the place in it."""
+    return json_text(_in_order(values), name, readable=True).encode()
+
+
+def _in_order(values: Any) -> Any:
+    """Sorted by its keys, numbers by their value; JSON has only strings for keys."""
+    if isinstance(values, Mapping):
+        return {str(key): _in_order(values[key]) for key in sorted(values)}
+    return [_in_order(value) for value in values] if isinstance(values, list | tuple) else values
+
+
+def write_all(folder: Path, prefix: str | None, contents: Contents) -> tuple[str, ...]:
+    """Writes the files, each whole or not at all, removes those without a content, and returns the paths of the others."""
+    for name, content in contents.items():
+        path = named(folder, prefix, name)
+        if content is None:
+            path.unlink(missing_ok=True)
+            continue
+        with atomic_file(path) as temporary:
+            temporary.write_bytes(content)
+    return tuple(str(named(folder, prefix, name)) for name, content in contents.items() if content is not None)
+
+
+def settings_contents(
+    settings: Mapping[str, Any], special: Mapping[str, Any], added: Mapping[int, AddedToken]
+) -> Contents:
+    """tokenizer_config.json and special_tokens_map.json."""
     decoder = {index: {"content": token.content, **token.flags} for index, token in added.items()}
     config = {**settings, **special, "added_tokens_decoder": decoder}
     config.setdefault(ADDITIONAL, [])
-    return (
-        write_json(named(folder, prefix, CONFIG_FILE), config),
-        write_json(named(folder, prefix, SPECIAL_TOKENS_FILE), special),
-    )
+    return {
+        CONFIG_FILE: json_content(CONFIG_FILE, config),
+        SPECIAL_TOKENS_FILE: json_content(SPECIAL_TOKENS_FILE, special),
+    }
 
 
 def read_settings(folder: Path, known: Iterable[str]) -> dict[str, Any]:

@@ -16,12 +16,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from minirembert.files import atomic_file, write_text_atomically
+from minirembert.files import atomic_file
 from minirembert.scalars import as_switch, is_integer
 from minirembert.tokenization.added_tokens import AddedToken, Splitter, literal_pattern, lower_between
 from minirembert.tokenization.encoding import BatchEncoding
 from minirembert.tokenization.fast_backend import tokenizer_json
-from minirembert.tokenization.folder import ADDED_TOKENS_FILE, TOKENIZER_FILE, VOCAB_FILE, named, write_json
+from minirembert.tokenization.folder import (
+    ADDED_TOKENS_FILE,
+    TOKENIZER_FILE,
+    VOCAB_FILE,
+    Contents,
+    json_content,
+    named,
+)  # fmt: skip
 from minirembert.tokenization.options import Options
 from minirembert.tokenization.pretrained import INPUT_NAMES, PreTrainedTokenizer
 from minirembert.tokenization.rows import Tokens
@@ -253,19 +260,17 @@ class RemBertTokenizer(PreTrainedTokenizer):
             temporary.write_bytes(self._model_bytes)
         return (str(path),)
 
-    def _save_model(self, folder: Path, prefix: str | None, legacy_format: bool | None) -> tuple[str, ...]:
+    def _model_contents(self, legacy_format: bool | None) -> Contents:
         if legacy_format is False:
             raise ValueError("legacy_format=False is for RemBertTokenizerFast: this one needs its sentencepiece.model")
-        saved = self.save_vocabulary(folder, prefix)
-        assert saved is not None
-        paths = (*saved, write_json(named(folder, prefix, ADDED_TOKENS_FILE), self.get_added_vocab()))
-        fast = named(folder, prefix, TOKENIZER_FILE)
-        content = tokenizer_json(self)  # transformers 5 adds no special tokens to a text without this file
-        if content is None:
-            fast.unlink(missing_ok=True)  # one that another tokenizer left would speak for it
-            return paths
-        write_text_atomically(fast, content)
-        return (*paths, str(fast))
+        whole = tokenizer_json(self)  # transformers 5 adds no special tokens to a text without this file
+        return {
+            VOCAB_FILE: self._model_bytes,
+            ADDED_TOKENS_FILE: json_content(ADDED_TOKENS_FILE, self.get_added_vocab()),
+            TOKENIZER_FILE: None
+            if whole is None
+            else whole.encode(),  # what another tokenizer left would speak for this one
+        }
 
     @classmethod
     def _model_files(cls, folder: Path) -> dict[str, Path]:
