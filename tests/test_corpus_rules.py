@@ -205,7 +205,7 @@ def test_what_can_be_counted_and_what_is_alive() -> None:
      {"en": "The boy listens to the new songs."}),
     (Meaning(Event("to_call", NP("boy", "two"), NP("dog", "two"), negated=True)),
      {"en": "The two boys do not call the two dogs.", "id": "Dua anak lelaki itu tidak memanggil dua anjing itu."}),
-], ids=str)  # fmt: skip
+], ids=lambda it: None)  # fmt: skip
 def test_more_sentences_by_hand(meaning: Meaning, expected: dict[str, str]) -> None:
     assert {language: realize(meaning, language).text for language in expected} == expected
 

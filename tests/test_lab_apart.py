@@ -23,6 +23,7 @@ from minirembert.lab.tasks.paraphrase import exchanges
 from minirembert.lab.tasks.split import Split
 from minirembert.lab.variant import Variant
 from minirembert.lab.world import Corpus, LabLanguage, World, build_corpus
+from minirembert.lab.world.world import _sampled
 from minirembert.ops.losses import IGNORE_INDEX
 
 NP = NounPhrase
@@ -96,6 +97,27 @@ def test_a_corpus_is_the_stream_of_meanings_dealt_out(changes):
     assert it.train == read and it.validation == kept["validation"] and it.test == kept["test"]
     lines = {language.name: language.lines for language in it.train_lines}
     assert lines == {name: it.encode(read[name], name) for name in speaking}
+
+
+def test_patience_is_with_those_that_are_passed_over_in_a_row(monkeypatch):
+    """Not with all of them: as many as there are between two that can be said, and one more."""
+    world = World(sentences=8, held_out=3, breadth=1.5)
+    known, gaps, left = world.concepts(), [0], {"train": 16, "validation": 3, "test": 3}
+    stream = iter_meanings(3)
+    while any(left.values()):
+        meaning = next(stream)
+        if mentioned(meaning) <= known:
+            left[split_of(meaning)] -= left[split_of(meaning)] > 0
+            gaps.append(0)
+        else:
+            gaps[-1] += 1
+    assert sum(gaps) > 2 * max(gaps)
+    monkeypatch.setattr("minirembert.lab.world.world.PATIENCE", max(gaps) + 1)
+    assert len(build_corpus(world, 3).test) == 3
+    monkeypatch.setattr("minirembert.lab.world.world.PATIENCE", max(gaps))
+    _sampled.cache_clear()
+    with pytest.raises(ValueError, match=f"of {max(gaps)} meanings in a row none can be said"):
+        build_corpus(world, 3)
 
 
 def test_what_is_said_does_not_depend_on_the_words():

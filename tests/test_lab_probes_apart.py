@@ -95,7 +95,7 @@ def test_retrieval_by_layer_by_hand():
     x, y = [0.0, 2.0, 9.0, 5.0], [11.0, 13.1, 14.0, 77.0]
     scored = {
         "a": by_hand([[a[3]], [a[4], shared], [a[5]], [a[6]]], np.array([[[x[0]], [x[1]], [500], [x[2]], [x[3]]]])),
-        "b": by_hand([[b[3]], [b[4], b[5]], [b[6]], [shared]], np.array([[[y[0]], [y[1]], [y[1]], [y[2]], [y[3]]]])),
+        "b": by_hand([[b[3]], [b[4], b[5]], [b[6]] * 2, [shared]], np.array([[[y[n]] for n in (0, 1, 1, 2, 2, 3)]])),
     }
     found = retrieval_by_layer(fitted, scored, it)
     forth = np.mean([abs(x[0] + 11 - y[0]) < 1, abs(x[1] + 11 - y[1]) < 1, True])  # 20 is nearest to 14
@@ -105,13 +105,13 @@ def test_retrieval_by_layer_by_hand():
         pytest.approx((1 / 3 + 1 / 3) / 2)
     ]  # all to the smallest of b, all to the largest of a
     assert found["pool"] == 3
-    # words of a: 1 2 1, of b: 1 2 1. Each of the two ones is found in one of two cases, the two always
-    assert found["by_length"] == pytest.approx((1 / 2 + 1 + 1 / 2) / 3)
+    # words of a: 1 2 1, of b: 1 2 2. Forth the first is found, the second in one of two cases; back it is the other way round
+    assert found["by_length"] == pytest.approx(((1 + 1 / 2 + 0) / 3 + (1 / 2 + 1 + 0) / 3) / 2)
 
 
 def test_lengths_that_differ_between_the_languages():
-    assert guessed_by_length(np.array([2, 3, 3]), np.array([2, 2, 3])) == pytest.approx((1 / 2 + 0 + 1) / 3)
-    assert guessed_by_length(np.array([2, 2, 3]), np.array([2, 3, 3])) == pytest.approx((1 + 0 + 1 / 2) / 3)
+    assert guessed_by_length(np.array([2, 3, 4]), np.array([2, 2, 4])) == pytest.approx((1 / 2 + 0 + 1) / 3)
+    assert guessed_by_length(np.array([2, 2, 4]), np.array([2, 3, 4])) == pytest.approx((1 + 0 + 1) / 3)
 
 
 def test_retrieval_is_not_the_same_both_ways():
