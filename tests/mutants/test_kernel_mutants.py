@@ -36,7 +36,7 @@ def test_every_kernel_mutant_is_caught(mutant: KernelMutant, record_property: Ca
 @pytest.mark.parametrize(
     "unharmed",
     [
-        KernelMutant("softmax", "softmax", "softmax_kernel", "", "nothing", "row < rows", "row < 1 * rows"),
+        KernelMutant("softmax", "softmax", "softmax_kernel", "", "nothing", "row < rows", "row < 0 + rows"),
         KernelMutant("layer_norm", "layernorm", "layer_norm_kernel", "", "nothing", "y *= rstd", "y *= 1 * rstd"),
         KernelMutant("layer_norm", "_column_sums", "column_sums_kernel", "", "nothing", "< parts", "< 1 * parts"),
         KernelMutant("bias_gelu", "activations", "_gelu", "", "nothing", "0.5 * x", "x * 0.5"),
@@ -44,7 +44,7 @@ def test_every_kernel_mutant_is_caught(mutant: KernelMutant, record_property: Ca
         KernelMutant("dropout", "dropout", "dropout_kernel", "", "nothing", "first + tl", "1 * first + tl"),
         KernelMutant("attention", "attention", "attention_kernel", "", "nothing", "m = new_m\n", "m = 1 * new_m\n"),
         KernelMutant("attention", "attention_backward", "attention_delta_kernel", "", "nothing", "dy * y", "y * dy"),
-        KernelMutant("attention", "_attention_tiles", "my_length", "", "nothing", "return T", "return 1 * T"),
+        KernelMutant("attention", "_attention_tiles", "my_length", "", "nothing", "return T", "return 0 + T"),
     ],
     ids=lambda m: m.file,
 )
