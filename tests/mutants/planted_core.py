@@ -9,7 +9,8 @@ MISTAKES = [
             "RemBertConfig.from_pretrained",
             "labels numbered in the order of the file, not of their numbers",
             "values = read_json(path)",
-            'values = read_json(path)\nif "id2label" in values:\n    values["id2label"] = dict(enumerate(values["id2label"].values()))',
+            'values = read_json(path)\nif "id2label" in values:\n'
+            '    values["id2label"] = dict(enumerate(values["id2label"].values()))',
             "test_configuration.py",
         ),
         (
@@ -325,7 +326,8 @@ MISTAKES = [
             "draw_loss_curve",
             "the two lines exchanged",
             'axes.axhline(unigram_loss, color="0.3", linestyle="--", linewidth=1, label="frequencies only, held out")',
-            'axes.axhline(unigram_entropy, color="0.3", linestyle="--", linewidth=1, label="frequencies only, held out")',
+            'axes.axhline(unigram_entropy, color="0.3", linestyle="--", linewidth=1, label="frequencies '
+            'only, held out")',
             "test_figures.py",
         ),
         (
@@ -339,7 +341,8 @@ MISTAKES = [
             "draw_loss_curve",
             "steps counted, not read",
             '[(record["step"], record["held_out_loss_all"]) for record in metrics if "held_out_loss_all" in record]',
-            '[(n + 1, record["held_out_loss_all"]) for n, record in enumerate(metrics) if "held_out_loss_all" in record]',
+            '[(n + 1, record["held_out_loss_all"]) for n, record in enumerate(metrics) if '
+            '"held_out_loss_all" in record]',
             "test_figures.py",
         ),
         (
@@ -703,7 +706,8 @@ MISTAKES = [
         (
             "tagging",
             "English counts as transfer",
-            'score.language != "en" and score.accuracy > max(score.majority_baseline, score.lookup_baseline or 0) + 0.05',
+            'score.language != "en" and score.accuracy > max(score.majority_baseline, score.lookup_baseline '
+            "or 0) + 0.05",
             "score.accuracy > max(score.majority_baseline, score.lookup_baseline or 0) + 0.05",
             "test_tour_page.py",
         ),

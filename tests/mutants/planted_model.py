@@ -140,7 +140,9 @@ MISTAKES = [
         (
             "attention_block",
             "probabilities shown without the head mask",
-            "if probabilities is not None:\n    by_head = head_mask[:: config.hidden_size // config.num_attention_heads]\n    probabilities = run.ops.scale(probabilities, by_head.reshape(-1, 1, 1))",
+            "if probabilities is not None:\n"
+            "    by_head = head_mask[:: config.hidden_size // config.num_attention_heads]\n"
+            "    probabilities = run.ops.scale(probabilities, by_head.reshape(-1, 1, 1))",
             "pass",
             "test_model_by_hand.py::test_factors_of_heads_are_shown_and_count_in_both_attentions",
         ),
@@ -330,7 +332,8 @@ MISTAKES = [
             "the encoder's keys stay where they are",
             "tuple(array[rows] for array in layer)",
             "(*(array[rows] for array in layer[:2]), *layer[2:])",
-            "test_decoder.py::test_reordering_sequences_reorders_the_cache test_generation.py::test_with_an_encoder_the_text_is_that_of_full_passes",
+            "test_decoder.py::test_reordering_sequences_reorders_the_cache "
+            "test_generation.py::test_with_an_encoder_the_text_is_that_of_full_passes",
         ),
     ),
     *mistakes(
@@ -346,6 +349,7 @@ MISTAKES = [
             "_positions",
             "0 logits to keep: the last instead of all",
             "np.arange(length)[-int(kept) :]",
+            "np.arange(length)[-max(int(kept), 1) :]",
             "test_model_by_hand.py::test_all_positions_may_be_asked_for_by_their_number",
         ),
         (
@@ -393,8 +397,12 @@ MISTAKES = [
         (
             "RemBertForCausalLM.generate",
             "token types of the prompt not handed on",
-            "dict(input_ids=input_ids, attention_mask=attention_mask, token_type_ids=token_type_ids, encoder_hidden_states=encoder_hidden_states, encoder_attention_mask=encoder_attention_mask, past_key_values=past_key_values)",
-            "dict(input_ids=input_ids, attention_mask=attention_mask, encoder_hidden_states=encoder_hidden_states, encoder_attention_mask=encoder_attention_mask, past_key_values=past_key_values)",
+            "dict(input_ids=input_ids, attention_mask=attention_mask, token_type_ids=token_type_ids, "
+            "encoder_hidden_states=encoder_hidden_states, encoder_attention_mask=encoder_attention_mask, "
+            "past_key_values=past_key_values)",
+            "dict(input_ids=input_ids, attention_mask=attention_mask, "
+            "encoder_hidden_states=encoder_hidden_states, encoder_attention_mask=encoder_attention_mask, "
+            "past_key_values=past_key_values)",
             "test_generation.py::test_new_tokens_have_the_type_of_the_last",
         ),
         (
@@ -411,7 +419,8 @@ MISTAKES = [
             "block",
             "the decoder's mask over the encoder's states",
             'attention_block(run, p.at("crossattention"), x, cross, inputs.encoder_mask, head_mask, wanted)',
-            'attention_block(run, p.at("crossattention"), x, cross, inputs.mask._replace(causal=False, bias=None, key_lengths=None), head_mask, wanted)',
+            'attention_block(run, p.at("crossattention"), x, cross, inputs.mask._replace(causal=False, '
+            "bias=None, key_lengths=None), head_mask, wanted)",
             "test_decoder.py::test_steps_of_any_length_give_what_one_pass_gives",
         ),
         (
@@ -497,7 +506,8 @@ MISTAKES = [
         (
             "factorized_embedding",
             "dropout after the projection, not before it",
-            'e = run.dropout(e, config.hidden_dropout_prob)\nreturn run.linear(e, p.at("encoder.embedding_hidden_mapping_in"))',
+            "e = run.dropout(e, config.hidden_dropout_prob)\n"
+            'return run.linear(e, p.at("encoder.embedding_hidden_mapping_in"))',
             'return run.dropout(run.linear(e, p.at("encoder.embedding_hidden_mapping_in")), config.hidden_dropout_prob)',
             "test_model_by_hand.py::test_a_pass_with_every_dropout_is_the_pass_written_out",
         ),
@@ -526,7 +536,8 @@ MISTAKES = [
             "factorized_embedding",
             "embeddings given by the caller have no position",
             'e = ops.add(e, ops.embedding(p["embeddings.position_embeddings.weight"], position_ids))',
-            'if inputs_embeds is None:\n    e = ops.add(e, ops.embedding(p["embeddings.position_embeddings.weight"], position_ids))',
+            "if inputs_embeds is None:\n"
+            '    e = ops.add(e, ops.embedding(p["embeddings.position_embeddings.weight"], position_ids))',
             "test_model.py::test_embeddings_in_place_of_ids",
         ),
     ),
@@ -674,8 +685,10 @@ MISTAKES = [
         (
             "check_inputs",
             "the future of the encoder's states is hidden",
-            'read_mask(encoder_attention_mask, "encoder_attention_mask", batch, heads, length, encoder_length or 0, dtype)',
-            'read_mask(encoder_attention_mask, "encoder_attention_mask", batch, heads, length, encoder_length or 0, dtype, causal=config.is_decoder)',
+            'read_mask(encoder_attention_mask, "encoder_attention_mask", batch, heads, length, '
+            "encoder_length or 0, dtype)",
+            'read_mask(encoder_attention_mask, "encoder_attention_mask", batch, heads, length, '
+            "encoder_length or 0, dtype, causal=config.is_decoder)",
             "test_decoder.py::test_steps_of_any_length_give_what_one_pass_gives",
         ),
         (
