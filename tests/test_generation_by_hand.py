@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 from test_bad_input import refused
-from test_decoder import decoder
+from test_decoder import decoder, encoder_side
 from test_generation import prompts, speaker, text
 
 from minirembert import RemBertConfig
@@ -219,6 +219,19 @@ def test_each_text_keeps_its_prompt_s_padding_and_types() -> None:
     assert model.asked[1]["attention_mask"].tolist() == [[True] * 3, [True] * 3, [False, True, True]]
     assert model.asked[2]["token_type_ids"].tolist() == [[1, 1, 1, 1], [0, 1, 1, 1]]
     assert model.asked[2]["attention_mask"].tolist() == [[False, True, True, True], [True] * 4]
+
+
+def test_a_cache_without_the_encoder_s_keys_is_continued_with_them() -> None:
+    """The prompt's first tokens were read without the encoder's states; its last token and the text see them."""
+    model, ids, encoder = speaker(cross=True), prompts(), encoder_side()
+    past = model(ids[:, :3]).past_key_values
+    assert len(past[0]) == 2
+    expected = ids
+    for _ in range(4):
+        logits = model(expected[:, 3:], past_key_values=past, **encoder).logits
+        expected = np.concatenate([expected, logits[:, -1].argmax(axis=1)[:, None]], axis=1)
+    assert (text(model, ids, past_key_values=past, max_new_tokens=4, **encoder) == expected).all()
+    assert not np.array_equal(text(model, ids, past_key_values=past, max_new_tokens=4), expected)
 
 
 def test_of_equals_the_first_are_the_highest() -> None:

@@ -116,13 +116,6 @@ MISTAKES = [
         ),
         (
             "Tape.gradients",
-            "the tape keeps its steps",
-            "total = {id(output): d_output}",
-            "total = {id(output): d_output}\nself = type('', (), {'steps': list(self.steps), 'ops': self.ops})()",
-            "test_tape.py::test_the_gradients_empty_the_tape_and_leave_the_inputs_alone",
-        ),
-        (
-            "Tape.gradients",
             "what passes through twice is counted once",
             "total.pop(id(made), None)",
             "total.get(id(made))",
@@ -143,7 +136,7 @@ MISTAKES = [
             "the sum of the arrays' norms",
             "math.sqrt(sum(float(np.vdot(a, a)) for a in arrays))",
             "sum(math.sqrt(float(np.vdot(a, a))) for a in arrays)",
-            "test_numpy_backend.py",
+            "test_numpy_backend.py::test_the_norm_is_that_of_all_entries_together",
         ),
         (
             "NumpyBackend.array",

@@ -198,7 +198,7 @@ MISTAKES = [
             "a caller's cache is thought to have the encoder's keys",
             "len(self.cache[0]) == 4",
             "len(self.cache[0]) > 0",
-            "test_generation.py::test_with_an_encoder_the_text_is_that_of_full_passes",
+            "test_generation_by_hand.py::test_a_cache_without_the_encoder_s_keys_is_continued_with_them",
         ),
     ),
     *mistakes(
@@ -261,10 +261,10 @@ MISTAKES = [
         ),
         (
             "read_prompt",
-            "token types up to the vocabulary's size pass",
-            'check_ids(types, config.type_vocab_size, "token_type_ids")',
-            'check_ids(types, config.vocab_size, "token_type_ids")',
-            "test_generation_input.py",
+            "prompts are of the second type by default",
+            "np.zeros_like(ids)",
+            "np.ones_like(ids)",
+            "test_generation.py::test_greedy_text_is_theirs",
         ),
     ),
     *mistakes(
@@ -309,7 +309,7 @@ MISTAKES = [
             "padding of the first texts for those that go on",
             "padding[running]",
             "padding[: len(running)]",
-            "test_generation.py",
+            "test_generation_by_hand.py::test_padding_is_not_penalised_when_another_prompt_has_ended",
         ),
         (
             "token_by_token",

@@ -151,7 +151,7 @@ MISTAKES = [
             "the past after the new tokens",
             "run.ops.concatenate(past[1], v)",
             "run.ops.concatenate(v, past[1])",
-            "test_decoder.py::test_steps_of_any_length_give_what_one_pass_gives",
+            "test_decoder.py::test_a_prefill_and_steps_against_transformers",
         ),
         (
             "factor_by_feature",
@@ -245,7 +245,7 @@ MISTAKES = [
             "the decoder's mask over the encoder's states",
             "there(input, inputs.encoder_mask.bias)",
             "there(input, inputs.mask.bias)",
-            "test_decoder.py::test_steps_of_any_length_give_what_one_pass_gives",
+            "test_generation.py::test_with_an_encoder_the_text_is_that_of_full_passes",
         ),
         (
             "RemBertPreTrainedModel.from_pretrained",
@@ -290,42 +290,42 @@ MISTAKES = [
             "heads cut across the tokens",
             "x.reshape(*x.shape[:2], num_heads, -1).swapaxes(1, 2)",
             "x.reshape(x.shape[0], num_heads, x.shape[1], -1)",
-            "test_decoder.py::test_steps_of_any_length_give_what_one_pass_gives",
+            "test_decoder.py::test_a_prefill_and_steps_against_transformers",
         ),
         (
             "heads_together",
             "heads put together without turning the axes",
             "x.swapaxes(1, 2).reshape(batch, length, heads * size)",
             "x.reshape(batch, length, heads * size)",
-            "test_decoder.py::test_steps_of_any_length_give_what_one_pass_gives",
+            "test_decoder.py::test_a_prefill_and_steps_against_transformers",
         ),
         (
             "read_cache",
             "the encoder's keys and values exchanged",
             "(entry[2], entry[3])",
             "(entry[3], entry[2])",
-            "test_decoder.py::test_steps_of_any_length_give_what_one_pass_gives",
+            "test_decoder.py::test_a_prefill_and_steps_against_transformers",
         ),
         (
             "read_cache",
             "the encoder's tokens counted as the past",
             'sizes.get("own", 0)',
             'sizes.get("cross", sizes.get("own", 0))',
-            "test_decoder.py::test_steps_of_any_length_give_what_one_pass_gives",
+            "test_decoder.py::test_a_prefill_and_steps_against_transformers",
         ),
         (
             "read_cache",
             "the encoder's states must be as long as the text",
             '"own" if i < 2 else "cross"',
             '"own"',
-            "test_decoder.py::test_steps_of_any_length_give_what_one_pass_gives",
+            "test_decoder.py::test_a_prefill_and_steps_against_transformers",
         ),
         (
             "moved",
             "keys for values",
             "heads_together(own_array(pair[1]))",
             "heads_together(own_array(pair[0]))",
-            "test_decoder.py::test_steps_of_any_length_give_what_one_pass_gives",
+            "test_decoder.py::test_a_prefill_and_steps_against_transformers",
         ),
         (
             "reorder",
@@ -421,7 +421,7 @@ MISTAKES = [
             'attention_block(run, p.at("crossattention"), x, cross, inputs.encoder_mask, head_mask, wanted)',
             'attention_block(run, p.at("crossattention"), x, cross, inputs.mask._replace(causal=False, '
             "bias=None, key_lengths=None), head_mask, wanted)",
-            "test_decoder.py::test_steps_of_any_length_give_what_one_pass_gives",
+            "test_decoder.py::test_a_prefill_and_steps_against_transformers",
         ),
         (
             "block",
@@ -449,7 +449,7 @@ MISTAKES = [
             "the encoder's keys are not cached",
             "(*made.own, *(made.cross or ()))",
             "made.own",
-            "test_decoder.py::test_steps_of_any_length_give_what_one_pass_gives",
+            "test_decoder.py::test_a_prefill_and_steps_against_transformers",
         ),
         (
             "pooler",
@@ -477,7 +477,7 @@ MISTAKES = [
             "cross-attention looks at the text itself",
             'keys_values_of(run, p.at("crossattention"), inputs.encoder_hidden_states)',
             'keys_values_of(run, p.at("crossattention"), x)',
-            "test_decoder.py::test_steps_of_any_length_give_what_one_pass_gives",
+            "test_decoder.py::test_a_prefill_and_steps_against_transformers",
         ),
     ),
     *mistakes(
@@ -652,7 +652,7 @@ MISTAKES = [
             "positions start again after the past",
             "np.arange(past_length, past_length + length)",
             "np.arange(length)",
-            "test_decoder.py::test_steps_of_any_length_give_what_one_pass_gives",
+            "test_decoder.py::test_a_prefill_and_steps_against_transformers",
         ),
         (
             "_position_ids",
@@ -689,14 +689,14 @@ MISTAKES = [
             "encoder_length or 0, dtype)",
             'read_mask(encoder_attention_mask, "encoder_attention_mask", batch, heads, length, '
             "encoder_length or 0, dtype, causal=config.is_decoder)",
-            "test_decoder.py::test_steps_of_any_length_give_what_one_pass_gives",
+            "test_decoder.py::test_a_prefill_and_steps_against_transformers",
         ),
         (
             "check_inputs",
             "a mask need not cover the past",
             "past_length + length",
             "length",
-            "test_decoder.py::test_steps_of_any_length_give_what_one_pass_gives",
+            "test_decoder.py::test_a_prefill_and_steps_against_transformers",
         ),
         (
             "_head_mask",
@@ -720,14 +720,14 @@ MISTAKES = [
             "a decoder's future is hidden behind a mask of its own, too",
             "causal and mask.ndim == 2",
             "causal",
-            "test_decoder.py::test_steps_of_any_length_give_what_one_pass_gives",
+            "test_decoder.py::test_a_prefill_and_steps_against_transformers",
         ),
         (
             "read_mask",
             "a mask of ones shows the future",
             "if (mask == 1).all():\n    return Mask(causal=causal)",
             "if (mask == 1).all():\n    return Mask()",
-            "test_decoder.py::test_steps_of_any_length_give_what_one_pass_gives",
+            "test_decoder.py::test_a_prefill_and_steps_against_transformers",
         ),
         (
             "read_mask",
@@ -741,7 +741,7 @@ MISTAKES = [
             "padding on the right shows the future",
             "Mask(key_lengths=lengths, causal=causal)",
             "Mask(key_lengths=lengths)",
-            "test_decoder.py::test_steps_of_any_length_give_what_one_pass_gives",
+            "test_decoder.py::test_a_prefill_and_steps_against_transformers",
         ),
         (
             "read_mask",
