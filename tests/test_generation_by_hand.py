@@ -148,6 +148,15 @@ def test_a_penalty_that_no_number_holds(penalty: float) -> None:
         text(decoder(), prompts(), num_beams=2, length_penalty=penalty, max_new_tokens=28)
 
 
+@pytest.mark.parametrize(("name", "value", "needed"), [
+    ("temperature", 0.5, "do_sample=True"), ("top_k", 10, "do_sample=True"), ("top_p", 0.5, "do_sample=True"),
+    ("length_penalty", 2.0, "num_beams above 1"), ("early_stopping", True, "num_beams above 1"),
+])  # fmt: skip
+def test_a_setting_that_would_do_nothing(name: str, value: Any, needed: str) -> None:
+    with refused(ValueError, f"{name} = {value!r} has no effect without {needed}"):
+        GenerationSettings(**{name: value})
+
+
 # --- special tokens -------------------------------------------------------------------------------------------------------
 
 

@@ -82,7 +82,7 @@ def test_each_file_is_of_its_split() -> None:
 
 @pytest.mark.parametrize("language", ["en", "zh"])
 def test_a_score_is_that_of_one_hidden_piece_in_each_sentence(language: str) -> None:
-    """Every third sentence is answered rightly. The baseline is the language's most frequent piece, as often as it is hidden."""
+    """Every third sentence is answered rightly. The baseline is how often the language's most frequent piece is hidden."""
     words = Words()
     sentences = [words.encode(realize(meaning, language).text) for meaning in MEANINGS]
     whole = words([realize(meaning, language).text for meaning in MEANINGS], padding=True, return_tensors="np")[
@@ -164,7 +164,7 @@ def test_neighbours_are_those_of_the_first_half_moved_by_the_second() -> None:
     further = b.copy()
     further[2:] -= 2  # b is moved up by 2: 11 and 14
     assert nearest_neighbour_accuracy(a, further) == 0.5
-    assert nearest_neighbour_accuracy(a + [[0], [5], [0], [0]], b) == 1.0
+    assert nearest_neighbour_accuracy(a + np.array([[0], [5], [0], [0]]), b) == 1.0
 
 
 def test_each_layer_of_each_model_has_its_own_number(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -462,7 +462,7 @@ MISTAKES = [
             "top_k without sampling does nothing, without a word",
             '("temperature", "top_k", "top_p")',
             '("temperature", "top_p")',
-            "test_generation_input.py",
+            "test_generation_by_hand.py::test_a_setting_that_would_do_nothing",
         ),
     ),
 ]
