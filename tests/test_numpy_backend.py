@@ -39,3 +39,8 @@ def test_the_optimizer_has_the_settings_given() -> None:
             second = beta2 * second + (1 - beta2) * gradient**2
             p -= rate * (gradient / math.sqrt(second / (1 - beta2**step)) + decay * p)
         np.testing.assert_allclose(parameters["a.weight"], p, rtol=8 * np.finfo(float).eps)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
+def test_the_dtype_reaches_triton_s_backend(dtype: str) -> None:
+    assert str(load_backend("triton", dtype).dtype) == f"torch.{dtype}"
