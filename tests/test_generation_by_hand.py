@@ -101,6 +101,19 @@ def test_padding_is_not_penalised_when_another_prompt_has_ended(beams: int) -> N
     assert found[1, 2] == 5
 
 
+def test_what_is_padding_stays_so_to_the_end_of_the_text() -> None:
+    """The second prompt is padded with 6, which it says for the first time as its second token, when the first is alone."""
+
+    def logits(row: np.ndarray) -> np.ndarray:
+        if row[0] == 4:
+            return likely(t3=0.98, t1=0.01, t2=0.01)
+        return 10 + (likely(t6=0.85, t5=0.1, t1=0.05) if row[-1] == 5 else likely(t5=0.6, t6=0.4))
+
+    written = Written([[4, 4], [6, 7]], [0, 1], logits)
+    found = search(written, repetition_penalty=5.0, eos_token_id=3, max_new_tokens=2)
+    assert found[:, 2:].tolist() == [[3, 0], [5, 6]]
+
+
 # --- length ---------------------------------------------------------------------------------------------------------------
 
 

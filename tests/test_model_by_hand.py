@@ -222,3 +222,23 @@ def test_class_numbers_decide_the_loss_and_truth_values_do_not() -> None:
     loss = float(model(**batch | {"labels": truths}).loss)
     assert model.config.problem_type == "multi_label_classification"
     assert loss == float(make_model(task)(**batch).loss)
+
+
+@pytest.mark.parametrize("name", ["masked lm", "causal lm", "token classification"])
+def test_the_first_piece_and_the_first_tag_are_asked_for_like_any_other(name: str) -> None:
+    """0 is a number of a class, not the absence of one. In a causal model position s answers for label s + 1."""
+    model, batch = make_model(TASKS[name]), make_batch(TASKS[name])
+    labels = np.full((3, SEQUENCE), -100)
+    labels[0, 3] = labels[1, 7] = labels[2, 5] = 0
+    labels[0, 4] = 2
+    batch["attention_mask"][:] = 1
+    batch["labels"] = labels
+    output = model(**batch)
+    logits = output.logits
+    if name == "causal lm":
+        logits, labels = logits[:, :-1], labels[:, 1:]
+    asked = labels >= 0
+    log_p = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+    expected = -log_p[asked, labels[asked]].mean()
+    for loss in (output.loss, model.loss(**batch), model.loss_and_gradients(**batch)[0]):
+        same_to_rounding(np.asarray(loss), np.asarray(expected), "loss")

@@ -309,7 +309,7 @@ MISTAKES = [
             "padding of the first texts for those that go on",
             "padding[running]",
             "padding[: len(running)]",
-            "test_generation_by_hand.py::test_padding_is_not_penalised_when_another_prompt_has_ended",
+            "test_generation_by_hand.py::test_what_is_padding_stays_so_to_the_end_of_the_text",
         ),
         (
             "token_by_token",
