@@ -54,3 +54,32 @@ def test_two_configurations_share_nothing() -> None:
     one.extra["note"] = 1
     assert other.id2label[0] == "LABEL_0" and other.extra == {}
     assert RemBertConfig().id2label[0] == "LABEL_0"
+
+
+OTHER: dict[str, Any] = dict(
+    vocab_size=24, hidden_size=14, num_hidden_layers=3, num_attention_heads=7, input_embedding_size=5, output_embedding_size=11,
+    intermediate_size=13, hidden_act="relu", hidden_dropout_prob=0.5, attention_probs_dropout_prob=0.25,
+    classifier_dropout_prob=0.75, max_position_embeddings=17, type_vocab_size=3, initializer_range=0.5, layer_norm_eps=0.25,
+    pad_token_id=4, bos_token_id=5, eos_token_id=6, is_decoder=True, add_cross_attention=True, use_cache=False,
+    chunk_size_feed_forward=3, problem_type="regression", id2label={0: "no", 1: "yes", 2: "maybe"}, output_hidden_states=True,
+    output_attentions=True, return_dict=False, extra={"note": [1, {"a": None}]},
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("field", RemBertConfig.__dataclass_fields__)
+def test_every_field_survives_a_file(field: str, tmp_path: Path) -> None:
+    """Alone and beside the others, all of which are different from their defaults."""
+    default = RemBertConfig()
+    assert getattr(RemBertConfig(**OTHER), field) == OTHER[field] != getattr(default, field)
+    also = {"is_decoder": True} if field == "add_cross_attention" else {}
+    for values in (
+        ({field: OTHER[field], **also}, OTHER) if field not in ("hidden_size", "num_attention_heads") else (OTHER,)
+    ):
+        RemBertConfig(**values).save_pretrained(tmp_path)
+        loaded = RemBertConfig.from_pretrained(tmp_path)
+        for name in RemBertConfig.__dataclass_fields__:
+            expected = values.get(name, getattr(default, name))
+            found = getattr(loaded, name)
+            if name == "extra":
+                found = {key: value for key, value in found.items() if key != "model_type"}
+            assert found == expected, name

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from minirembert import tour
-from minirembert.corpus import LANGUAGES, realize
+from minirembert import RemBertConfig, RemBertModel, tour
+from minirembert.corpus import LANGUAGES, realize, split_of
 from minirembert.tour import finetuning_settings, nearest_neighbour_accuracy, pretraining_settings, unseen_meanings
+from minirembert.tour.page import GuessScore, Retrieval, TourResults
 
 MEANINGS = unseen_meanings(40)
 OPEN = "\u2581"
@@ -187,3 +188,57 @@ def test_each_layer_of_each_model_has_its_own_number(monkeypatch: pytest.MonkeyP
     for retrieval in found:
         assert retrieval.by_layer == (0.0, 0.0, 1.0)
         assert retrieval.untrained == (1.0, 0.0, 0.0)
+
+
+# --- the whole --------------------------------------------------------------------------------------------------------------
+
+
+def test_each_step_gets_what_the_one_before_it_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With every step replaced: the model that is compared has the trained one's sizes and none of its numbers, and what is
+    scored comes from meanings in no training text."""
+    got: dict[str, Any] = {}
+    config = RemBertConfig(
+        vocab_size=20, hidden_size=6, num_hidden_layers=1, num_attention_heads=2, input_embedding_size=4,
+        output_embedding_size=5, intermediate_size=7,
+    )  # fmt: skip
+    RemBertModel(config, seed=5).save_pretrained(tmp_path / "pretrained")
+    model, tokenizer = object(), object()
+
+    def step(name: str, result: Any) -> Any:
+        def record(*given: Any, **named: Any) -> Any:
+            got.setdefault(name, []).append((*given, named) if named else given)
+            return result(*given) if callable(result) else result
+
+        return record
+
+    pretrained = SimpleNamespace(model=model, tokenizer=tokenizer)
+    found = Retrieval("es", (0.5,), (0.25,))
+    for name, result in (
+        ("write_corpus", None), ("pretrain", pretrained), ("finetune", "tagged"), ("fill_objects", "filled"),
+        ("score_guesses", lambda m, t, meanings, language: GuessScore(language, 0.5, 0.25)),
+        ("retrieve", [found]), ("write_page", tmp_path / "index.html"),
+    ):  # fmt: skip
+        monkeypatch.setattr(tour, name, step(name, result))
+    for name, value in (("SENTENCES", 70), ("EXAMPLES", 2), ("GUESSED", 6), ("RETRIEVED", 5)):
+        monkeypatch.setattr(tour, name, value)
+    tour.tour(tmp_path)
+    unseen = unseen_meanings(10)
+    assert {split_of(meaning) for meaning in unseen} == {"test"}
+    assert got["write_corpus"] == [(tmp_path / "corpus", 70, {"seed": 0})]
+    assert got["pretrain"][0][0] == pretraining_settings(tmp_path / "corpus", tmp_path / "pretrained")
+    assert got["finetune"][0][0] == finetuning_settings(tmp_path / "corpus", tmp_path)
+    assert got["fill_objects"] == [(model, tokenizer, unseen, 2)]
+    assert got["score_guesses"] == [(model, tokenizer, unseen[:6], language) for language in LANGUAGES]
+    ((trained, untrained, given, meanings),) = got["retrieve"]
+    assert (given, meanings) == (tokenizer, unseen)
+    saved = RemBertModel.from_pretrained(tmp_path / "pretrained").parameters
+    assert all((trained.parameters[name] == array).all() for name, array in saved.items())
+    weights = [name for name, array in saved.items() if array.ndim > 1]
+    assert untrained.parameters.keys() == saved.keys() and untrained.config == trained.config
+    assert all((untrained.parameters[name] != saved[name]).any() for name in weights)
+    scores = [GuessScore(language, 0.5, 0.25) for language in LANGUAGES]
+    results = TourResults(pretrained, "tagged", unseen[:2], "filled", scores, [found], 1 / 5)
+    assert got["write_page"] == [(tmp_path, results)]
+    (tmp_path / "corpus").mkdir()
+    tour.tour(tmp_path)
+    assert len(got["write_corpus"]) == 1  # the corpus that is there is used

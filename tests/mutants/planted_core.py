@@ -561,6 +561,13 @@ MISTAKES = [
     *mistakes(
         "minirembert/tour/__init__.py",
         (
+            "tour",
+            "the untrained model is the trained one",
+            "RemBertModel(trained.config, seed=1)",
+            "trained",
+            "test_tour_numbers.py::test_each_step_gets_what_the_one_before_it_made",
+        ),
+        (
             "pretraining_settings",
             "held-out lines from the training text",
             'str(corpus / "validation" / f"{language}.txt")',
