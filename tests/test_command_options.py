@@ -16,6 +16,8 @@ from minirembert.cli import COMMANDS, main
 from minirembert.inference import embed, fill_mask
 from minirembert.tokenization.training import train_tokenizer
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*the pooler|.*the output head:UserWarning")
+
 SENTENCES = ["the cat sleeps", "a dog sees the bird", "no bird sees a cat", "the dog sleeps"]
 ONE, OTHER = "the [MASK] sees a [MASK]", "a [MASK] sleeps"
 

@@ -700,10 +700,10 @@ MISTAKES = [
         ),
         (
             "_head_mask",
-            "a mask of one row for each layer refused, one for each head's layer taken",
-            "factors.shape not in ((h,), (L, h))",
-            "factors.shape not in ((h,), (L,), (L, h))",
-            "test_decoder.py::test_factors_for_other_heads",
+            "the last layer's row for the first layer",
+            "np.broadcast_to(factors, (L, h))",
+            "np.broadcast_to(factors, (L, h))[::-1]",
+            "test_model_by_hand.py::test_factors_of_heads_are_shown_and_count_in_both_attentions",
         ),
         (
             "check_inputs",
