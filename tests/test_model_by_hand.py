@@ -242,3 +242,28 @@ def test_the_first_piece_and_the_first_tag_are_asked_for_like_any_other(name: st
     expected = -log_p[asked, labels[asked]].mean()
     for loss in (output.loss, model.loss(**batch), model.loss_and_gradients(**batch)[0]):
         same_to_rounding(np.asarray(loss), np.asarray(expected), "loss")
+
+
+@pytest.mark.parametrize("kind", ["no mask", "ones", "on the right", "on the left", "holes", "of its own"])
+def test_the_future_is_hidden_behind_every_mask_of_keys(kind: str) -> None:
+    """A mask over queries and keys, with three axes, says all there is to say: nothing is added to it."""
+    model, ids = decoder(), some_ids()
+    lengths = np.array([[17], [4], [9]])
+    places = np.arange(SEQUENCE)
+    mask: Any = {
+        "no mask": None,
+        "ones": np.ones((3, SEQUENCE), int),
+        "on the right": (places < lengths).astype(int),
+        "on the left": (places >= SEQUENCE - lengths).astype(int),
+        "holes": np.where(places % 3 == 1, 0, np.ones((3, 1), int)),
+        "of its own": np.ones((3, SEQUENCE, SEQUENCE), int),
+    }[kind]
+    at = 14 if kind == "on the left" else 3  # something that is seen, in every row
+    other = ids.copy()
+    other[:, at] = (other[:, at] + 1) % 61
+    one, changed = (model(of, attention_mask=mask).logits for of in (ids, other))
+    assert (one[:, at] != changed[:, at]).any(axis=-1).all()
+    if kind == "of its own":
+        assert (one[:, :at] != changed[:, :at]).any(axis=-1).all()
+    else:
+        same_to_rounding(one[:, :at], changed[:, :at], "logits before the change")

@@ -720,14 +720,14 @@ MISTAKES = [
             "a decoder's future is hidden behind a mask of its own, too",
             "causal and mask.ndim == 2",
             "causal",
-            "test_decoder.py::test_a_prefill_and_steps_against_transformers",
+            "test_model_by_hand.py::test_the_future_is_hidden_behind_every_mask_of_keys",
         ),
         (
             "read_mask",
             "a mask of ones shows the future",
             "if (mask == 1).all():\n    return Mask(causal=causal)",
             "if (mask == 1).all():\n    return Mask()",
-            "test_decoder.py::test_a_prefill_and_steps_against_transformers",
+            "test_model_by_hand.py::test_the_future_is_hidden_behind_every_mask_of_keys",
         ),
         (
             "read_mask",
@@ -741,7 +741,7 @@ MISTAKES = [
             "padding on the right shows the future",
             "Mask(key_lengths=lengths, causal=causal)",
             "Mask(key_lengths=lengths)",
-            "test_decoder.py::test_a_prefill_and_steps_against_transformers",
+            "test_model_by_hand.py::test_the_future_is_hidden_behind_every_mask_of_keys",
         ),
         (
             "read_mask",
