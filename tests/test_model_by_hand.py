@@ -13,6 +13,7 @@ from test_model import same_to_rounding
 
 from minirembert import RemBertForMaskedLM, RemBertForSequenceClassification, RemBertModel
 from minirembert.model.forward_pass import dropout_key
+from minirembert.model.outputs import BaseModelOutput
 from minirembert.ops.random import keep_mask
 
 DROPS = {"hidden_dropout_prob": 0.2, "attention_probs_dropout_prob": 0.35, "classifier_dropout_prob": 0.5}
@@ -266,4 +267,19 @@ def test_the_future_is_hidden_behind_every_mask_of_keys(kind: str) -> None:
     if kind == "of its own":
         assert (one[:, :at] != changed[:, :at]).any(axis=-1).all()
     else:
-        same_to_rounding(one[:, :at], changed[:, :at], "logits before the change")
+        sees = (
+            np.ones((3, at), bool) if mask is None else mask[:, :at].cumsum(axis=1) > 0
+        )  # the others average all keys
+        assert sees.any(axis=1).all()
+        same_to_rounding(one[:, :at][sees], changed[:, :at][sees], "logits before the change")
+
+
+def test_the_order_of_a_plain_tuple() -> None:
+    """transformers 4.34's: the cache before the hidden states, and None for the pooler that is not there, for nothing else."""
+    parts = {"last_hidden_state": 0, "hidden_states": 2, "past_key_values": 3, "attentions": 4, "cross_attentions": 5}
+    whole: Any = BaseModelOutput(**parts, pooler_output=1)  # type: ignore[arg-type]
+    assert whole.as_plain_tuple() == (0, 1, 3, 2, 4, 5)
+    assert whole.to_tuple() == (0, 1, 2, 3, 4, 5)
+    some: Any = BaseModelOutput(last_hidden_state=0, attentions=4)  # type: ignore[arg-type]
+    assert some.as_plain_tuple() == (0, None, 4)
+    assert some.to_tuple() == (0, 4)

@@ -817,14 +817,14 @@ MISTAKES = [
             "the hidden states before the cache",
             "(self.past_key_values, self.hidden_states, self.attentions, self.cross_attentions)",
             "(self.hidden_states, self.past_key_values, self.attentions, self.cross_attentions)",
-            "test_calling.py::test_tuples_instead_of_outputs",
+            "test_model_by_hand.py::test_the_order_of_a_plain_tuple",
         ),
         (
             "BaseModelOutput.as_plain_tuple",
             "places for what is not there",
             "part is not None",
             "True",
-            "test_calling.py::test_tuples_instead_of_outputs",
+            "test_model_by_hand.py::test_the_order_of_a_plain_tuple",
         ),
         (
             "ModelOutput.__getitem__",
