@@ -283,3 +283,25 @@ def test_the_order_of_a_plain_tuple() -> None:
     some: Any = BaseModelOutput(last_hidden_state=0, attentions=4)  # type: ignore[arg-type]
     assert some.as_plain_tuple() == (0, None, 4)
     assert some.to_tuple() == (0, 4)
+    assert (some.get("attentions", 9), some.get("hidden_states", 9), some.get("nothing", 9)) == (4, 9, 9)
+    assert some.get("nothing") is None
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_minus_infinity_in_a_mask_with_four_axes_is_the_lowest_number(dtype: str) -> None:
+    """So that a query which sees nothing averages all keys, as with any other mask. In float32, -1e300 is as good."""
+    model, batch = make_model(TASKS["encoder"], dtype=dtype), make_batch(TASKS["encoder"])
+    hidden = np.random.default_rng(0).random((3, 6, SEQUENCE, SEQUENCE)) < 0.3
+    hidden[1, :, 4] = True
+    lowest = np.where(hidden, np.finfo(dtype).min, 0.0)
+    expected = model(**batch | {"attention_mask": lowest}).last_hidden_state
+    assert np.isfinite(expected).all()
+    for value in (-np.inf, *([-1e300] if dtype == "float32" else [])):
+        found = model(**batch | {"attention_mask": np.where(hidden, value, 0.0)}).last_hidden_state
+        assert (found == expected).all()
+
+
+@pytest.mark.parametrize("shape", [(3, 6, 17, 1), (3, 1, 1, 1), (2, 6, 17, 17), (3, 2, 17, 17), (3, 6, 2, 17)])
+def test_each_of_four_axes_has_its_size(shape: tuple[int, ...]) -> None:
+    with refused(ValueError, "attention_mask must have shape (3, 1 or 6, 1 or 17, 17)"):
+        make_model(TASKS["encoder"])(**make_batch(TASKS["encoder"]) | {"attention_mask": np.ones(shape, bool)})

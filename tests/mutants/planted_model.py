@@ -762,14 +762,14 @@ MISTAKES = [
             "-inf stays, and a row that sees nothing is NaN",
             "np.maximum(mask, np.finfo(dtype).min)",
             "mask",
-            "test_decoder.py::test_four_axes_that_say_what_they_mean",
+            "test_model_by_hand.py::test_minus_infinity_in_a_mask_with_four_axes_is_the_lowest_number",
         ),
         (
             "_explicit",
-            "a mask for one head taken for another number of heads",
+            "one value for all keys passes",
             "((1, B), (1, h), (1, S), (T,))",
-            "((1, B), (1, h, S), (1, S), (T,))",
-            "test_decoder.py::test_four_axes_of_the_wrong_size",
+            "((1, B), (1, h), (1, S), (1, T))",
+            "test_model_by_hand.py::test_each_of_four_axes_has_its_size",
         ),
     ),
     *mistakes(
@@ -838,7 +838,7 @@ MISTAKES = [
             "the default not honoured",
             "getattr(self, key) if key in self.keys() else default",
             "getattr(self, key) if key in self.keys() else None",
-            "test_model.py::test_an_output_answers_like_a_tuple_and_like_a_dictionary",
+            "test_model_by_hand.py::test_the_order_of_a_plain_tuple",
         ),
         (
             "ModelOutput.__contains__",
