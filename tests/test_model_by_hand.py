@@ -12,9 +12,11 @@ from test_decoder import decoder, encoder_side, some_ids
 from test_model import same_to_rounding
 
 from minirembert import RemBertForMaskedLM, RemBertForSequenceClassification, RemBertModel
-from minirembert.model.forward_pass import dropout_key
+from minirembert.model.forward_pass import ForwardPass, dropout_key
 from minirembert.model.outputs import BaseModelOutput
+from minirembert.ops import OPS
 from minirembert.ops.random import keep_mask
+from minirembert.tape import Forward
 
 DROPS = {"hidden_dropout_prob": 0.2, "attention_probs_dropout_prob": 0.35, "classifier_dropout_prob": 0.5}
 SEED = 9
@@ -305,3 +307,60 @@ def test_minus_infinity_in_a_mask_with_four_axes_is_the_lowest_number(dtype: str
 def test_each_of_four_axes_has_its_size(shape: tuple[int, ...]) -> None:
     with refused(ValueError, "attention_mask must have shape (3, 1 or 6, 1 or 17, 17)"):
         make_model(TASKS["encoder"])(**make_batch(TASKS["encoder"]) | {"attention_mask": np.ones(shape, bool)})
+
+
+def mean_loss(logits: np.ndarray, labels: Any) -> float:
+    log_p = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+    return float(np.mean([-row[label] for row, label in zip(log_p, labels, strict=True)]))
+
+
+def test_an_answer_has_two_ends() -> None:
+    """The mean of two losses. A position past the end is ignored, a negative one counts as 0."""
+    model, batch = make_model(TASKS["question answering"]), make_batch(TASKS["question answering"], with_labels=False)
+    batch["attention_mask"][:] = 1
+    output = model(**batch, start_positions=[2, SEQUENCE, 5], end_positions=[-3, 9, SEQUENCE + 1])
+    start = mean_loss(output.start_logits[[0, 2]], [2, 5])
+    end = mean_loss(output.end_logits[[0, 1]], [0, 9])
+    same_to_rounding(np.asarray(output.loss), np.asarray((start + end) / 2), "loss")
+    states = model.encode(ForwardPass(Forward(OPS), model.config), **batch).last_hidden_state
+    weight, bias = (model.parameters[f"qa_outputs.{part}"] for part in ("weight", "bias"))
+    same_to_rounding(output.start_logits, states @ weight[0] + bias[0], "start")
+    same_to_rounding(output.end_logits, states @ weight[1] + bias[1], "end")
+
+
+def test_each_choice_is_scored_as_a_sequence_of_its_own() -> None:
+    """Two examples of three choices, so that they cannot be taken for three of two."""
+    model, batch = (
+        make_model(TASKS["multiple choice"]),
+        make_batch(TASKS["multiple choice"], batch=2, with_labels=False),
+    )
+    output = model(**batch, labels=[2, 1])
+    assert output.logits.shape == (2, 3)
+    for n in range(2):
+        for c in range(3):
+            one = model(**{name: values[n : n + 1, c : c + 1] for name, values in batch.items()}).logits
+            same_to_rounding(output.logits[n, c], one[0, 0], f"logit of {n}, {c}")
+    same_to_rounding(np.asarray(output.loss), np.asarray(mean_loss(output.logits, [2, 1])), "loss")
+
+
+def test_each_problem_type_has_its_loss() -> None:
+    batch = make_batch(TASKS["regression"], with_labels=False)
+    labels = np.random.default_rng(0).uniform(0.1, 0.9, (3, 3))
+
+    def of(problem_type: str | None, num_labels: int, given: Any) -> tuple[np.ndarray, float, str]:
+        model = make_model(TASKS["regression"], num_labels=num_labels, problem_type=problem_type)
+        output = model(**batch, labels=given)
+        return output.logits, float(output.loss), model.config.problem_type
+
+    for given, targets in ((labels, labels), (labels[:, :1], labels[:, :1]), (labels[:, 0], labels[:, :1])):
+        logits, loss, _ = of("regression", targets.shape[1], given)
+        same_to_rounding(np.asarray(loss), np.asarray(((logits - targets) ** 2).mean()), "squares")
+    logits, loss, decided = of(None, 3, labels)
+    p = 1 / (1 + np.exp(-logits))
+    expected = -(labels * np.log(p) + (1 - labels) * np.log(1 - p)).mean()
+    same_to_rounding(np.asarray(loss), np.asarray(expected), "several labels")
+    assert decided == "multi_label_classification"
+    logits, loss, decided = of(None, 3, [2, 0, 1])
+    same_to_rounding(np.asarray(loss), np.asarray(mean_loss(logits, [2, 0, 1])), "one label")
+    assert decided == "single_label_classification"
+    assert of(None, 1, [2, 0, 1])[2] == "regression"
