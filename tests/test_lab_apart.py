@@ -20,6 +20,7 @@ from minirembert.lab.tasks import TASKS, Examples, baselines
 from minirembert.lab.tasks.baselines import baseline, majority, shuffled, without_first, words
 from minirembert.lab.tasks.inference import weaker
 from minirembert.lab.tasks.paraphrase import exchanges
+from minirembert.lab.tasks.questions import exact_and_f1
 from minirembert.lab.tasks.split import Split
 from minirembert.lab.variant import Variant
 from minirembert.lab.world import Corpus, LabLanguage, World, build_corpus
@@ -127,6 +128,15 @@ def test_what_is_said_does_not_depend_on_the_words():
         other = drawn(**changes)
         assert (other.train, other.validation, other.test) == (first.train, first.validation, first.test)
         assert other.encode(other.test, "b") != first.encode(first.test, "b")
+
+
+@pytest.mark.parametrize("order", ["same", "mixed"])
+def test_the_order_of_words_is_one_or_goes_round(order):
+    it = drawn(order=order, languages=5)
+    turns = ("svo-an", "sov-an", "svo-na", "sov-na", "svo-an") if order == "mixed" else ("svo-an",) * 5
+    for name, its_own in zip("abcde", turns, strict=True):
+        said = [it.realize(meaning, name) for meaning in it.test]
+        assert said == [LabLanguage(name, its_own, seed=3).realize(meaning) for meaning in it.test]
 
 
 def test_what_any_language_read_counts_as_read():
@@ -395,6 +405,7 @@ def test_bags_of_words_by_hand():
     model = LabModel(TINY.sizes(len(it.pieces)), seed=0)
     train = TASKS["inference"].examples(it, "a", "train", 60)
     test = TASKS["inference"].examples(it, "a", "test", 50)
+    model.parameters[INPUT_EMBEDDING][0] = 5  # padding, which is no word
     rows = model.parameters[INPUT_EMBEDDING].astype(np.float64)
 
     def bags(some: Examples) -> np.ndarray:
@@ -435,6 +446,9 @@ def test_shuffled_answers_are_a_copy_in_an_order_of_the_seed():
     np.testing.assert_array_equal(some.labels["labels"], before)
     np.testing.assert_array_equal(first, again)
     assert (first != other).any()
+    spans = shuffled(TASKS["questions"].examples(drawn(), "a", "train", 40), 0).labels
+    lengths = spans["end_positions"] - spans["start_positions"]
+    assert lengths.min() == 0 < lengths.max()
 
 
 def same(one: Examples, other: Examples) -> bool:
@@ -533,6 +547,25 @@ def test_the_exchanges_of_a_paraphrase_by_hand():
     assert exchanges(Meaning(one, "and", again)) == []
 
 
+def test_the_second_sentence_of_a_paraphrase():
+    """The same with its clauses in the other order, of one clause a copy; or, as often, with two parts exchanged too."""
+    seen = Counter()
+    for item in {*permissive("paraphrase", "train"), *permissive("paraphrase", "test")}:
+        seen[item.same] += 1
+        back = item.second
+        if back.second is not None:
+            back = Meaning(back.second, back.connective, back.first)
+        assert back == item.first if item.same else back in exchanges(item.first)
+    n = seen.total()
+    assert n > 100 and abs(seen[True] / n - 0.5) < 5 * 0.5 / n**0.5 < 0.3
+
+
+def test_exact_is_both_ends():
+    """Of two spans with one end right: none exact; F1 2 of 2 and 3 pieces, 3 of 4 and 3."""
+    found = exact_and_f1(np.array([[3, 4], [2, 5]]), np.array([[3, 5], [3, 5]]))
+    assert found == pytest.approx({"em": 0, "f1": (4 / 5 + 6 / 7) / 2, "score": (4 / 5 + 6 / 7) / 4})
+
+
 def test_a_meaning_has_one_pair_however_often_it_is_drawn():
     """Whatever dice choose the meaning: the pair that is made of it is its own."""
     meaning = Meaning(
@@ -583,6 +616,8 @@ def test_questions_by_hand():
         asked = [one, other][item.about]
         spoken = {it.pieces.words[id].removeprefix("a:") for id in said.first}
         assert {asked.verb, getattr(asked, known).noun.removesuffix("_place")} <= spoken
+        roles = [token.role.replace("goal", "object") for token in it.realize(item.context[item.about], "a").tokens]
+        assert len(said.first) == 1 + roles.count("verb") + roles.count(known)  # and nothing of the answer
     assert (
         parts.keys() == {"subject", "object", "place", "time"} and min(abouts[0], abouts[1]) > sum(parts.values()) / 4
     )
