@@ -566,6 +566,21 @@ def test_exact_is_both_ends():
     assert found == pytest.approx({"em": 0, "f1": (4 / 5 + 6 / 7) / 2, "score": (4 / 5 + 6 / 7) / 4})
 
 
+def test_tags_by_hand():
+    """Of both clauses, each with its own phrases; names have no number, other words that have none are not asked."""
+    it = by_hand({"a": []}, [], overlap=0.0)
+    one = Event("to_love", NP("Victoria"), NP("teacher", "two", "happy"), "in", NP("Victoria_place"), "noon", True)
+    other = Event("to_go", NP("king", "many"), NP("school"))
+    said = TASKS["tags"].say(it, "a", Meaning(one, "and", other))
+    words = [it.pieces.words[id].removeprefix("a:") for id in said.first]
+    names = [None if number == IGNORE_INDEX else TASKS["tags"].answers[number] for number in said.answer]
+    assert [*zip(words, names, strict=True)] == [
+        ("Victoria", "PERSON"), ("NOT", None), ("to_love", "verb-one"), ("two", "object-many"), ("happy", "object-many"),
+        ("teacher", "object-many"), ("in", None), ("Victoria", "PLACE"), ("noon", None), ("and", None),
+        ("PL", "subject-many"), ("king", "subject-many"), ("to_go", "verb-many"), ("school", "object-one"),
+    ]  # fmt: skip
+
+
 def test_a_meaning_has_one_pair_however_often_it_is_drawn():
     """Whatever dice choose the meaning: the pair that is made of it is its own."""
     meaning = Meaning(
