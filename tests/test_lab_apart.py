@@ -320,6 +320,30 @@ def test_what_depends_on_the_seed_and_the_language_differs_with_it(task):
         assert len(set(items)) == len(items)
 
 
+@pytest.mark.parametrize("task", TASKS)
+def test_examples_are_what_is_said_in_a_frame(task):
+    """[CLS] first [SEP], of pairs second [SEP] of the second type; what is asked at its place in the line; padding after."""
+    it = drawn()
+    some = TASKS[task].examples(it, "b", "test", 15, 4)
+    items = TASKS[task]._items(Split(it, "b", "test"), "b", 15, random.Random(f"{task}|test|4"))
+    for row, item in enumerate(items):
+        said = TASKS[task].say(it, "b", item)
+        line = [1, *said.first, 2] + ([] if said.second is None else [*said.second, 2])
+        types = [0] * (len(said.first) + 2) + [1] * (len(line) - len(said.first) - 2)
+        padding = [0] * (some.inputs["input_ids"].shape[1] - len(line))
+        assert some.inputs["input_ids"][row].tolist() == line + padding
+        assert some.inputs["attention_mask"][row].tolist() == [1] * len(line) + padding
+        assert some.inputs["token_type_ids"][row].tolist() == types + padding
+        if task == "tags":
+            assert some.labels["labels"][row].tolist() == [-100, *said.answer, -100, *[-100] * len(padding)]
+        elif task == "questions":
+            places = [some.labels[name][row] - len(said.first) - 2 for name in ("start_positions", "end_positions")]
+            assert tuple(places) == said.answer
+        else:
+            assert some.labels["labels"][row] == said.answer
+    assert max(some.lengths) == some.inputs["input_ids"].shape[1] > min(some.lengths)
+
+
 @pytest.mark.parametrize("task", ["inference", "paraphrase"])
 def test_an_example_of_a_pair_is_its_item(task):
     """First sentence, second sentence and answer, in this order, in each language."""
