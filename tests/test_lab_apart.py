@@ -20,6 +20,7 @@ from minirembert.lab.tasks import TASKS, Examples, baselines
 from minirembert.lab.tasks.baselines import baseline, majority, shuffled, without_first, words
 from minirembert.lab.tasks.inference import weaker
 from minirembert.lab.tasks.paraphrase import exchanges
+from minirembert.lab.tasks.questions import exact_and_f1
 from minirembert.lab.tasks.split import Split
 from minirembert.lab.variant import Variant
 from minirembert.lab.world import Corpus, LabLanguage, World, build_corpus
@@ -102,22 +103,24 @@ def test_a_corpus_is_the_stream_of_meanings_dealt_out(changes):
 def test_patience_is_with_those_that_are_passed_over_in_a_row(monkeypatch):
     """Not with all of them: as many as there are between two that can be said, and one more."""
     world = World(sentences=8, held_out=3, breadth=1.5)
-    known, gaps, left = world.concepts(), [0], {"train": 16, "validation": 3, "test": 3}
-    stream = iter_meanings(3)
-    while any(left.values()):
-        meaning = next(stream)
-        if mentioned(meaning) <= known:
-            left[split_of(meaning)] -= left[split_of(meaning)] > 0
-            gaps.append(0)
-        else:
-            gaps[-1] += 1
-    assert sum(gaps) > 2 * max(gaps)
+    known = world.concepts()
+    for seed in range(3, 50):
+        left, said = {"train": 16, "validation": 3, "test": 3}, []
+        stream = iter_meanings(seed)
+        while any(left.values()):
+            meaning = next(stream)
+            said.append(mentioned(meaning) <= known)
+            if said[-1]:
+                left[split_of(meaning)] -= left[split_of(meaning)] > 0
+        gaps = [len(gap) for gap in "".join(" x"[it] for it in said).split("x")]
+        if max(gaps) > gaps[0] and not said[max(gaps)]:  # counted from the beginning, patience would end at this one
+            break
     monkeypatch.setattr("minirembert.lab.world.world.PATIENCE", max(gaps) + 1)
-    assert len(build_corpus(world, 3).test) == 3
+    assert len(build_corpus(world, seed).test) == 3
     monkeypatch.setattr("minirembert.lab.world.world.PATIENCE", max(gaps))
     _sampled.cache_clear()
     with pytest.raises(ValueError, match=f"of {max(gaps)} meanings in a row none can be said"):
-        build_corpus(world, 3)
+        build_corpus(world, seed)
 
 
 def test_what_is_said_does_not_depend_on_the_words():
@@ -127,6 +130,15 @@ def test_what_is_said_does_not_depend_on_the_words():
         other = drawn(**changes)
         assert (other.train, other.validation, other.test) == (first.train, first.validation, first.test)
         assert other.encode(other.test, "b") != first.encode(first.test, "b")
+
+
+@pytest.mark.parametrize("order", ["same", "mixed"])
+def test_the_order_of_words_is_one_or_goes_round(order):
+    it = drawn(order=order, languages=5)
+    turns = ("svo-an", "sov-an", "svo-na", "sov-na", "svo-an") if order == "mixed" else ("svo-an",) * 5
+    for name, its_own in zip("abcde", turns, strict=True):
+        said = [it.realize(meaning, name) for meaning in it.test]
+        assert said == [LabLanguage(name, its_own, seed=3).realize(meaning) for meaning in it.test]
 
 
 def test_what_any_language_read_counts_as_read():
@@ -310,6 +322,30 @@ def test_what_depends_on_the_seed_and_the_language_differs_with_it(task):
         assert len(set(items)) == len(items)
 
 
+@pytest.mark.parametrize("task", TASKS)
+def test_examples_are_what_is_said_in_a_frame(task):
+    """[CLS] first [SEP], of pairs second [SEP] of the second type; what is asked at its place in the line; padding after."""
+    it = drawn()
+    some = TASKS[task].examples(it, "b", "test", 15, 4)
+    items = TASKS[task]._items(Split(it, "b", "test"), "b", 15, random.Random(f"{task}|test|4"))
+    for row, item in enumerate(items):
+        said = TASKS[task].say(it, "b", item)
+        line = [1, *said.first, 2] + ([] if said.second is None else [*said.second, 2])
+        types = [0] * (len(said.first) + 2) + [1] * (len(line) - len(said.first) - 2)
+        padding = [0] * (some.inputs["input_ids"].shape[1] - len(line))
+        assert some.inputs["input_ids"][row].tolist() == line + padding
+        assert some.inputs["attention_mask"][row].tolist() == [1] * len(line) + padding
+        assert some.inputs["token_type_ids"][row].tolist() == types + padding
+        if task == "tags":
+            assert some.labels["labels"][row].tolist() == [-100, *said.answer, -100, *[-100] * len(padding)]
+        elif task == "questions":
+            places = [some.labels[name][row] - len(said.first) - 2 for name in ("start_positions", "end_positions")]
+            assert tuple(places) == said.answer
+        else:
+            assert some.labels["labels"][row] == said.answer
+    assert max(some.lengths) == some.inputs["input_ids"].shape[1] > min(some.lengths)
+
+
 @pytest.mark.parametrize("task", ["inference", "paraphrase"])
 def test_an_example_of_a_pair_is_its_item(task):
     """First sentence, second sentence and answer, in this order, in each language."""
@@ -395,6 +431,7 @@ def test_bags_of_words_by_hand():
     model = LabModel(TINY.sizes(len(it.pieces)), seed=0)
     train = TASKS["inference"].examples(it, "a", "train", 60)
     test = TASKS["inference"].examples(it, "a", "test", 50)
+    model.parameters[INPUT_EMBEDDING][0] = 5  # padding, which is no word
     rows = model.parameters[INPUT_EMBEDDING].astype(np.float64)
 
     def bags(some: Examples) -> np.ndarray:
@@ -435,6 +472,9 @@ def test_shuffled_answers_are_a_copy_in_an_order_of_the_seed():
     np.testing.assert_array_equal(some.labels["labels"], before)
     np.testing.assert_array_equal(first, again)
     assert (first != other).any()
+    spans = shuffled(TASKS["questions"].examples(drawn(), "a", "train", 40), 0).labels
+    lengths = spans["end_positions"] - spans["start_positions"]
+    assert lengths.min() == 0 < lengths.max()
 
 
 def same(one: Examples, other: Examples) -> bool:
@@ -533,6 +573,40 @@ def test_the_exchanges_of_a_paraphrase_by_hand():
     assert exchanges(Meaning(one, "and", again)) == []
 
 
+def test_the_second_sentence_of_a_paraphrase():
+    """The same with its clauses in the other order, of one clause a copy; or, as often, with two parts exchanged too."""
+    seen = Counter()
+    for item in {*permissive("paraphrase", "train"), *permissive("paraphrase", "test")}:
+        seen[item.same] += 1
+        back = item.second
+        if back.second is not None:
+            back = Meaning(back.second, back.connective, back.first)
+        assert back == item.first if item.same else back in exchanges(item.first)
+    n = seen.total()
+    assert n > 100 and abs(seen[True] / n - 0.5) < 5 * 0.5 / n**0.5 < 0.3
+
+
+def test_exact_is_both_ends():
+    """Of two spans with one end right: none exact; F1 2 of 2 and 3 pieces, 3 of 4 and 3."""
+    found = exact_and_f1(np.array([[3, 4], [2, 5]]), np.array([[3, 5], [3, 5]]))
+    assert found == pytest.approx({"em": 0, "f1": (4 / 5 + 6 / 7) / 2, "score": (4 / 5 + 6 / 7) / 4})
+
+
+def test_tags_by_hand():
+    """Of both clauses, each with its own phrases; names have no number, other words that have none are not asked."""
+    it = by_hand({"a": []}, [], overlap=0.0)
+    one = Event("to_love", NP("Victoria"), NP("teacher", "two", "happy"), "in", NP("Victoria_place"), "noon", True)
+    other = Event("to_go", NP("king", "many"), NP("school"))
+    said = TASKS["tags"].say(it, "a", Meaning(one, "and", other))
+    words = [it.pieces.words[id].removeprefix("a:") for id in said.first]
+    names = [None if number == IGNORE_INDEX else TASKS["tags"].answers[number] for number in said.answer]
+    assert [*zip(words, names, strict=True)] == [
+        ("Victoria", "PERSON"), ("NOT", None), ("to_love", "verb-one"), ("two", "object-many"), ("happy", "object-many"),
+        ("teacher", "object-many"), ("in", None), ("Victoria", "PLACE"), ("noon", None), ("and", None),
+        ("PL", "subject-many"), ("king", "subject-many"), ("to_go", "verb-many"), ("school", "object-one"),
+    ]  # fmt: skip
+
+
 def test_a_meaning_has_one_pair_however_often_it_is_drawn():
     """Whatever dice choose the meaning: the pair that is made of it is its own."""
     meaning = Meaning(
@@ -583,6 +657,8 @@ def test_questions_by_hand():
         asked = [one, other][item.about]
         spoken = {it.pieces.words[id].removeprefix("a:") for id in said.first}
         assert {asked.verb, getattr(asked, known).noun.removesuffix("_place")} <= spoken
+        roles = [token.role.replace("goal", "object") for token in it.realize(item.context[item.about], "a").tokens]
+        assert len(said.first) == 1 + roles.count("verb") + roles.count(known)  # and nothing of the answer
     assert (
         parts.keys() == {"subject", "object", "place", "time"} and min(abouts[0], abouts[1]) > sum(parts.values()) / 4
     )

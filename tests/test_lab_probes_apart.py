@@ -25,6 +25,7 @@ from minirembert.lab.sides import (
     side_gradients,
     untied,
 )
+from minirembert.lab.statistics import t_interval
 from minirembert.lab.world import Corpus
 from minirembert.lab.zero_shot import ridge_classifier, zero_shot_by_layer
 
@@ -309,3 +310,13 @@ def test_what_is_fitted_is_validation_and_what_is_told_is_the_test():
     assert found["zero_shot"] != zero_shot_by_layer(fitted["c"], scored, it)
     assert found["zero_shot"] != zero_shot_by_layer(scored["a"], scored, it)
     assert found["isotropy"] != isotropy_by_layer(fitted) and found["embeddings"] != embeddings(one, it, fitted)
+
+
+@pytest.mark.parametrize(
+    ("confidence", "reach"), [(0.5, 1.0), (1 / 3, np.tan(np.pi / 6)), (0.95, np.tan(0.475 * np.pi))]
+)
+def test_an_interval_of_two_values_by_hand(confidence, reach):
+    """With one degree of freedom t is the tangent of pi (P - 1/2); of 0 and 2 the mean is 1 and its error 1."""
+    found = t_interval([0, 2], confidence)
+    assert (found.n, found.mean, found.se) == (2, 1, pytest.approx(1)) and found.sd == pytest.approx(2**0.5)
+    assert (found.low, found.high) == pytest.approx((1 - reach, 1 + reach))
