@@ -286,6 +286,11 @@ def test_conllu_skips_ranges_and_empty_nodes(tmp_path: Path) -> None:
     assert read_conllu(path) == [(("vamos", "nos"), ("VERB", "PRON"))]
 
 
+def test_the_last_sentence_needs_no_empty_line_after_it(tmp_path: Path) -> None:
+    row = "1\tno\t_\tINTJ" + "\t_" * 6
+    assert read_conllu(write(tmp_path / "x.conllu", f"{row}\n\n{row}")) == [(("no",), ("INTJ",))] * 2
+
+
 def test_conllu_may_begin_with_a_byte_order_mark_and_end_its_lines_with_a_carriage_return(tmp_path: Path) -> None:
     row = "1\tno\t_\tINTJ" + "\t_" * 6
     path = write(tmp_path / "x.CONLLU", f"\ufeff{row}\r\n\r\n# more\r\n{row}\r\n")

@@ -658,7 +658,7 @@ MISTAKES = [
         (
             "records",
             "what is there is computed again",
-            "cache.load(job) is None",
+            "job not in kept",
             "True",
             "test_lab_runs.py::test_a_job_is_computed_once",
         ),
@@ -672,8 +672,8 @@ MISTAKES = [
         (
             "records",
             "one process too many",
-            "processes or os.cpu_count() or 1",
-            "(processes or os.cpu_count() or 1) + 1",
+            "min(processes or os.cpu_count() or 1, len(now))",
+            "min((processes or os.cpu_count() or 1) + 1, len(now))",
             "test_lab_runs.py::test_how_many_runs_at_once",
         ),
         (
@@ -766,7 +766,7 @@ MISTAKES = [
         (
             "Sizes._require_integer",
             "True is a size",
-            "not isinstance(value, int) or isinstance(value, bool) or value < least",
+            "not is_integer(value) or value < least",
             "not isinstance(value, int) or value < least",
             "test_ledger.py::test_sizes_that_no_model_has",
         ),
