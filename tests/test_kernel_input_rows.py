@@ -348,3 +348,10 @@ def test_adamw_loads_no_array_of_another_shape_and_writes_nothing(weights, state
     assert optimizer.step_count == 0
     assert all(bool((p == 1).all()) for p in parameters.values())
     assert all(bool((array == 0).all()) for array in (*optimizer.m.values(), *optimizer.v.values()))
+
+
+@pytest.mark.parametrize("ids", [[5], [-1], [0, 6], [[0, 4], [5, 1]]])
+def test_ids_just_beyond_the_table(ids):
+    """In our sentence, not in torch's or, on a GPU, in a dead process."""
+    with pytest.raises(IndexError, match=r"ids.* 5"):
+        OPS["embedding"].forward(numbers(5, 6), np.array(ids))
