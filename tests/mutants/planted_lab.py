@@ -307,21 +307,21 @@ MISTAKES = [
         "minirembert/lab/tasks/finetune.py",
         (
             "fine_tune",
-            "no clipping",
+            "no clipping, in a run",
             "clip_gradients(gradients, CLIP, model.backend.norm)",
             "gradients",
             "test_lab_steps.py::test_steps_of_fine_tuning",
         ),
         (
             "fine_tune",
-            "no weight decay",
+            "no weight decay, in a run",
             "model.backend.adamw(model.parameters)",
             "model.backend.adamw(model.parameters, weight_decay=0.0)",
             "test_lab_steps.py::test_steps_of_fine_tuning",
         ),
         (
             "fine_tune",
-            "the rate one step late",
+            "the rate one step late, in a run",
             "learning_rate_at(step, learning_rate, steps // 10, steps)",
             "learning_rate_at(max(step - 1, 0), learning_rate, steps // 10, steps)",
             "test_lab_tasks_finetune.py::test_a_hard_task_takes_more_steps",
@@ -356,7 +356,7 @@ MISTAKES = [
         ),
         (
             "_batches",
-            "the same order in every epoch",
+            "the same order in every epoch, in a run",
             "rng.permutation(len(lengths))",
             "np.random.default_rng([seed, len(lengths)]).permutation(len(lengths))",
             "test_lab_steps.py::test_steps_of_fine_tuning",
