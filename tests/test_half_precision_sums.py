@@ -165,7 +165,7 @@ def test_losses_of_pairs(dtype, op):
 
 @pytest.mark.parametrize(
     ("dtype", "value", "count"),
-    [("float16", 3e4, 4), ("float16", 0.01, 1), ("bfloat16", 1.0, 3), ("float32", 1e15, 2), ("float64", 1e30, 2), ("float64", 0.1, 3)],
+    [("float16", 3e4, 4), ("float16", 0.01, 1), ("bfloat16", 1.0, 3), ("float32", 1e15, 2), ("float64", 1e30, 2), ("float64", 0.1, 3)],  # noqa: E501
 )  # fmt: skip
 def test_the_norm(dtype, value, count):
     """One that float16 or float32 could not hold, or not as exactly."""
@@ -196,7 +196,7 @@ def test_kernels_that_sum_over_rows(dtype, op):
         "layer_norm": (x, weight, bias), "residual_layer_norm": (x, residual, weight, bias), "bias_gelu": (x, bias),
     }[op]  # fmt: skip
     settings = {} if op == "bias_gelu" else {"eps": 1e-3}
-    y, saved = OPS[op].forward(*arrays, **settings)
+    y, saved = OPS[op].forward(*arrays, **settings)  # noqa: RUF059
     gradients = OPS[op].backward(dy, saved)
     if op == "bias_gelu":
         shifted = (x.double() + bias.double()).requires_grad_()
@@ -340,6 +340,6 @@ def test_adamw_keeps_small_squares(dtype):
         p = p - 0.01 * (m / (1 - 0.9**step)) / ((v / (1 - 0.999**step)).sqrt() + 1e-12)
     # 1 - b2^t comes to the kernel from Python, but 1 - b2 is worked out in float32
     assert_within(
-        optimizer.weights()["w"].astype(np.float64), p.cpu().numpy(), 5 * FLOOR * EPS32 * (p.abs() + 0.01 / 0.001).cpu().numpy(), "masters", 0
+        optimizer.weights()["w"].astype(np.float64), p.cpu().numpy(), 5 * FLOOR * EPS32 * (p.abs() + 0.01 / 0.001).cpu().numpy(), "masters", 0  # noqa: E501
     )  # fmt: skip
     assert_rounded_once(weights["w"], torch.from_numpy(optimizer.weights()["w"]).double(), dtype, "w", by_kernel=True)

@@ -1,4 +1,4 @@
-"""What `kernels.inspect` reads out of a compiled kernel, from texts written by hand; compiling itself is `test_compilation.py`'s.
+"""What `kernels.inspect` reads out of a compiled kernel, from texts written by hand. `test_compilation.py` compiles.
 
 The module is made for a process in which kernels are compiled. Nothing is compiled here, so it is imported all the same.
 """
@@ -84,8 +84,9 @@ def test_products_in_loops_are_told_by_indentation(seen):
 
 def test_how_wide_a_load_is(seen):
     loads = {
-        ("ld.global.v4.b32", "{%r1}, [%rd1];"): 16, ("ld.global.v2.b64", "{%r1}, [%rd1];"): 16, ("ld.global.b32", "%r1, [%rd1];"): 4,
-        ("ld.global.L1::evict_last.v2.f32", "{%f1}, [%rd1];"): 8, ("ld.global.u16", "%rs1, [%rd1];"): 2,
+        ("ld.global.v4.b32", "{%r1}, [%rd1];"): 16, ("ld.global.v2.b64", "{%r1}, [%rd1];"): 16,
+        ("ld.global.b32", "%r1, [%rd1];"): 4, ("ld.global.L1::evict_last.v2.f32", "{%f1}, [%rd1];"): 8,
+        ("ld.global.u16", "%rs1, [%rd1];"): 2,
         ("cp.async.cg.shared.global", "[%r1], [%rd1], 0x10, 0x10;"): 16, ("ld.shared.v4.b32", "{%r1}, [%r2];"): 0,
     }  # fmt: skip
     for (opcode, operands), expected in loads.items():
@@ -111,7 +112,7 @@ def test_the_size_of_the_code(seen):
     binary = elf((".text.other", 160), (".text.some_kernel", 320), (".nv.info", 48))
     assert seen._code_size(binary, ".text.some_kernel") == 320
     assert seen._code_size(binary, ".text.other") == 160
-    with pytest.raises(ValueError, match="no section .text.none"):
+    with pytest.raises(ValueError, match=r"no section \.text\.none"):
         seen._code_size(binary, ".text.none")
 
 
@@ -210,7 +211,8 @@ class Pool:
         pass
 
     def submit(self, function: Any, *arguments: Any) -> Any:
-        return SimpleNamespace(result=lambda found=function(*arguments): found)
+        found = function(*arguments)
+        return SimpleNamespace(result=lambda: found)
 
 
 @pytest.mark.parametrize(
@@ -222,7 +224,10 @@ def test_the_command_fails_where_there_are_problems(seen, tmp_path, capsys, fact
 
     def compiled(workload: Any, target: str, names: Any) -> Any:
         asked.append((workload.case, target, names))
-        return [report(seen, target=target, hash=target, **facts)], failure if target == "sm_80" else None
+        matrix = {seen.CHIPS[target].matrix: 1}
+        return [
+            report(seen, target=target, hash=target, matrix=matrix, **facts)
+        ], failure if target == "sm_80" else None
 
     with (
         mock.patch.object(seen, "_compile", compiled),

@@ -36,7 +36,7 @@ def test_three_steps(layout):
     """More numbers than a block and not a multiple of it; gradients in NumPy and in torch, in any layout."""
     start = {name: draw(i, shape) for i, (name, shape) in enumerate(SHAPES.items())}
     steps = [
-        {name: lay_out(draw(10 * step + i, shape), layout) if shape else draw(10 * step, shape) for i, (name, shape) in enumerate(SHAPES.items())}
+        {name: lay_out(draw(10 * step + i, shape), layout) if shape else draw(10 * step, shape) for i, (name, shape) in enumerate(SHAPES.items())}  # noqa: E501
         for step in (1, 2, 3)
     ]  # fmt: skip
     backend = TritonBackend("float32")
