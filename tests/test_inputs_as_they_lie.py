@@ -32,6 +32,7 @@ def whole(seed: int, *shape: int) -> np.ndarray:
 HEADS = [draw(i, 2, 4, 6) for i in range(3)]
 TOKENS = [draw(i, 6, 4) for i in range(3)]
 DROPPED = {"drop_prob": 0.3, "seed": 3}
+SMALL = {"num_heads": 2, "block": (16, 16)}
 ROWS = draw(0, 3, 4, 6)
 # What an op is called with: arrays by position, then settings. Every argument that may be an array is one somewhere.
 CALLS: dict[str, tuple[str, list[np.ndarray], dict[str, Any]]] = {
@@ -46,12 +47,12 @@ CALLS: dict[str, tuple[str, list[np.ndarray], dict[str, Any]]] = {
     "layer_norm": ("layer_norm", [ROWS, draw(1, 6), draw(2, 6)], {"eps": 0.1}),
     "layer_norm in pieces": ("layer_norm", [draw(0, 3, 20), draw(1, 20), draw(2, 20)], {"eps": 0.1, "block": 16}),
     "residual_layer_norm": ("residual_layer_norm", [ROWS, draw(3, 3, 4, 6), draw(1, 6), draw(2, 6)], {"eps": 0.1}),
-    "attention": ("attention", HEADS, {"num_heads": 2, "key_lengths": np.array([2, 3]), "bias": draw(5, 2, 2, 4, 4)}),
-    "attention, boolean bias": ("attention", HEADS, {"num_heads": 2, "bias": draw(5, 2, 1, 4, 4) > 0, **DROPPED}),
+    "attention": ("attention", HEADS, {**SMALL, "key_lengths": np.array([2, 3]), "bias": draw(5, 2, 2, 4, 4)}),
+    "attention, boolean bias": ("attention", HEADS, {**SMALL, "bias": draw(5, 2, 1, 4, 4) > 0, **DROPPED}),
     "attention_probabilities": (
-        "attention_probabilities", HEADS[:2], {"num_heads": 2, "key_lengths": np.array([2, 3]), "bias": draw(5, 2, 4, 4)}
+        "attention_probabilities", HEADS[:2], {**SMALL, "key_lengths": np.array([2, 3]), "bias": draw(5, 2, 4, 4)}
     ),
-    "attention_packed": ("attention_packed", TOKENS, {"num_heads": 2, "cu_seqlens": np.array([0, 2, 2, 6]), **DROPPED}),
+    "attention_packed": ("attention_packed", TOKENS, {**SMALL, "cu_seqlens": np.array([0, 2, 2, 6]), **DROPPED}),
     "dropout": ("dropout", [ROWS], DROPPED),
     "add": ("add", [whole(0, 3, 4, 6), whole(1, 4, 6)], {}),
     "scale": ("scale", [ROWS], {"factor": draw(1, 4, 6)}),
@@ -126,6 +127,8 @@ def test_arrays_as_they_lie(name):
         *(key for key, value in settings.items() if isinstance(value, np.ndarray)),
     ]
     shape = tuple(OPS[op].forward(*arrays, **settings)[0].shape)
+    if name == "attention, boolean bias":  # the rest is as it is without
+        places = ["bias"]
     for place in [*places, "dy"]:
         if place == "dy" and (OPS[op].backward is None or shape == ()):
             continue
@@ -153,8 +156,9 @@ def test_arrays_as_they_lie(name):
 
 
 BLOCKS = {
-    "gelu": ([draw(0, 5, 7)], {}, 16), "dropout": ([draw(0, 5, 7)], DROPPED, 16), "bias_gelu": ([draw(0, 5, 7), draw(1, 7)], {}, 16),
-    "softmax": ([draw(0, 5, 7)], {}, 16), "layer_norm": ([draw(0, 5, 7), draw(1, 7), draw(2, 7)], {"eps": 0.1}, 16),
+    "gelu": ([draw(0, 5, 7)], {}, 16), "dropout": ([draw(0, 5, 7)], DROPPED, 16),
+    "bias_gelu": ([draw(0, 5, 7), draw(1, 7)], {}, 16), "softmax": ([draw(0, 5, 7)], {}, 16),
+    "layer_norm": ([draw(0, 5, 7), draw(1, 7), draw(2, 7)], {"eps": 0.1}, 16),
 }  # fmt: skip
 
 
@@ -191,6 +195,27 @@ def test_dropout_of_attention_whatever_the_tile(T):
     assert 0 < (found == 0).mean() < 1
 
 
+@pytest.mark.parametrize(
+    "layout", ["sliced", "backwards", "repeated along the first axis", "repeated along the last axis"]
+)
+@pytest.mark.parametrize("place", ["bias", "key_lengths", "cu_seqlens"])
+def test_masks_of_functions_as_they_lie(place, layout):
+    """They are copied, repeated axes and all; the copy says what the mask said."""
+    plain = {"bias": draw(5, 2, 2, 4, 4), "key_lengths": np.array([2, 3]), "cu_seqlens": np.array([0, 2, 2, 6])}[place]
+    if place == "cu_seqlens" and layout.startswith("repeated"):
+        return
+    lying = laid(plain, layout)
+    if place == "cu_seqlens":
+        arrays, function = [tensor(a).requires_grad_() for a in TOKENS], K.attention_packed
+    else:
+        arrays, function = [tensor(a).requires_grad_() for a in HEADS], K.attention
+    found, expected = (function(*arrays, 2, **{place: mask}) for mask in (lying, np.array(lying, order="C")))
+    assert torch.equal(found, expected)
+    dy = tensor(cotangent(tuple(found.shape)))
+    for one, other in zip(*(torch.autograd.grad(y, arrays, dy) for y in (found, expected)), strict=True):
+        assert torch.equal(one, other)
+
+
 # --- what is shared, what is mixed -----------------------------------------------------------------------------------------
 
 
@@ -198,13 +223,9 @@ def test_dropout_of_attention_whatever_the_tile(T):
 def test_gradients_are_arrays_of_their_own(name):
     """Whoever writes into one changes neither dy nor the arguments nor another gradient; nor does y share with x."""
     op, arrays, settings = CALLS[name]
-    if op in ("identity", "reshape", "attention_probabilities"):
-        backward_only = True
-    else:
-        backward_only = False
     given = [tensor(a.copy()) for a in arrays]
     y, saved = OPS[op].forward(*given, **{key: tensor(value) for key, value in settings.items()})
-    if not backward_only:
+    if op not in ("identity", "reshape"):  # whose output is a view of x
         assert not any(overlap(y, a) for a in given), "y"
     if OPS[op].backward is None:
         return

@@ -41,6 +41,17 @@ def test_views_that_begin_at_the_same_place_are_kept_apart() -> None:
     )
 
 
+def test_a_gradient_that_begins_where_an_argument_begins() -> None:
+    """What was saved lies in memory, too: here dy and x begin together and end elsewhere."""
+    z, weight, bias = draw(5, 12), draw(6) + 2, draw(6)
+    found = {}
+    for name, x, dy in (("views", z[:, :6], z[:, ::2]), ("copies", z[:, :6].copy(), z[:, ::2].copy())):
+        _, saved = layernorm.layer_norm(x, weight, bias, 1e-5)
+        found[name] = layernorm.layer_norm_backward(dy, saved)
+    for gradient, other in zip(found["views"], found["copies"], strict=True):
+        np.testing.assert_array_equal(gradient, other)
+
+
 def test_arguments_may_be_named() -> None:
     x = draw(3, 5)
     y, saved = softmax.softmax(x=x)

@@ -28,7 +28,7 @@ MISTAKES = [
             "an array that is named comes out as a tensor",
             "from_numpy = isinstance(first, np.ndarray)",
             "from_numpy = bool(values) and isinstance(first, np.ndarray)",
-            f"{LAUNCH}::test_arguments_may_be_named",
+            f"{LAUNCH}::test_what_came_in_numpy_comes_out_in_numpy_by_name_too",
         ),
         (
             "launcher",
@@ -49,7 +49,7 @@ MISTAKES = [
             "what was saved is not kept apart",
             "isinstance(value, tuple) and hasattr(value, '_fields')",
             "False",
-            f"{LAUNCH}::test_views_that_begin_at_the_same_place_are_kept_apart",
+            f"{LAUNCH}::test_a_gradient_that_begins_where_an_argument_begins",
         ),
         (
             "_apart",
@@ -67,10 +67,10 @@ MISTAKES = [
         ),
         (
             "own",
-            "an axis of one counts as repeated",
+            "a length for all is a length for one",
             "tensor if tensor.shape == value.shape else tensor.expand(value.shape)",
             "tensor",
-            "test_functional.py::test_a_numpy_mask_that_is_refilled_changes_no_gradient",
+            f"{LIE}::test_masks_of_functions_as_they_lie",
         ),
         (
             "require",
@@ -273,7 +273,13 @@ MISTAKES = [
             "torch.float32",
             f"{HALF}::test_the_norm",
         ),
-        ("TritonBackend.adamw", "settings not handed on", "AdamW(parameters, **settings)", "AdamW(parameters)", BACKEND),
+        (
+            "TritonBackend.adamw",
+            "settings not handed on",
+            "AdamW(parameters, **settings)",
+            "AdamW(parameters)",
+            BACKEND,
+        ),
         (
             "TritonBackend.__init__",
             "float64 is float32 on the host",
@@ -361,7 +367,13 @@ MISTAKES = [
             "x - saved.target.to(x.dtype)",
             f"{HALF}::test_losses_of_pairs",
         ),
-        ("_mse_backward", "the square's 2 forgotten", "2 * dy / max(1, x.numel())", "dy / max(1, x.numel())", f"{HALF}::test_losses_of_pairs"),
+        (
+            "_mse_backward",
+            "the square's 2 forgotten",
+            "2 * dy / max(1, x.numel())",
+            "dy / max(1, x.numel())",
+            f"{HALF}::test_losses_of_pairs",
+        ),
         (
             "_bce_with_logits_backward",
             "a sigmoid in half precision",
@@ -369,7 +381,13 @@ MISTAKES = [
             "x.sigmoid()",
             f"{HALF}::test_losses_of_pairs",
         ),
-        ("bce_with_logits", "logarithms in half precision", "wide = _widened(x)", "wide = x", f"{HALF}::test_losses_of_pairs"),
+        (
+            "bce_with_logits",
+            "logarithms in half precision",
+            "wide = _widened(x)",
+            "wide = x",
+            f"{HALF}::test_losses_of_pairs",
+        ),
         ("_like", "a wider target widens the loss", "target.to(statistics_dtype(x))", "target", WIDER),
     ),
     *mistakes(
@@ -462,7 +480,13 @@ MISTAKES = [
             "require('concatenate', f'part {i}', part, (batch, length, width))",
             f"{LIE}::test_two_kinds_of_half_precision_are_not_mixed",
         ),
-        ("select_feature", "a view of x", "x[..., feature].clone(memory_format=contiguous_format)", "x[..., feature]", SHARED),
+        (
+            "select_feature",
+            "a view of x",
+            "x[..., feature].clone(memory_format=contiguous_format)",
+            "x[..., feature]",
+            SHARED,
+        ),
     ),
     *mistakes(
         "kernels/linear.py",
@@ -528,7 +552,13 @@ MISTAKES = [
             STEP,
         ),
         ("AdamW.step", "decay of vectors, too", "parameter.ndim > 1", "parameter.ndim > 0", STEP),
-        ("AdamW.step", "a gradient read as if it lay side by side", "gradients[name].contiguous()", "gradients[name]", STEP),
+        (
+            "AdamW.step",
+            "a gradient read as if it lay side by side",
+            "gradients[name].contiguous()",
+            "gradients[name]",
+            STEP,
+        ),
         ("AdamW.step", "the decay without the rate", "learning_rate * decay", "decay", STEP),
         (
             "AdamW.step",
@@ -615,7 +645,13 @@ MISTAKES = [
             "1 / (1 - drop_prob)",
             f"{LAUNCH}::test_numbers_of_dropout",
         ),
-        ("dropout_factor", "the share that stays", "1 / (1 - drop_prob)", "1 - drop_prob", f"{LAUNCH}::test_numbers_of_dropout"),
+        (
+            "dropout_factor",
+            "the share that stays",
+            "1 / (1 - drop_prob)",
+            "1 - drop_prob",
+            f"{LAUNCH}::test_numbers_of_dropout",
+        ),
         ("", "seeds of 32 bits", "0xFFFFFFFFFFFFFFFF", "0xFFFFFFFF", f"{LAUNCH}::test_numbers_of_dropout"),
         ("", "numbers up to one half", "4.6566127342e-10", "2.3283063671e-10", f"{LAUNCH}::test_numbers_of_dropout"),
         (
@@ -684,8 +720,10 @@ MISTAKES = [
         (
             "softmax",
             "rows as far apart as they are long",
-            "softmax_kernel[triton.cdiv(rows, tile['ROWS']),](rows_x, y, rows, width, rows_x.stride(0), **tile, ACC=accumulator(x))",
-            "softmax_kernel[triton.cdiv(rows, tile['ROWS']),](rows_x, y, rows, width, width, **tile, ACC=accumulator(x))",
+            "softmax_kernel[triton.cdiv(rows, tile['ROWS']),]("
+            "rows_x, y, rows, width, rows_x.stride(0), **tile, ACC=accumulator(x))",
+            "softmax_kernel[triton.cdiv(rows, tile['ROWS']),]("
+            "rows_x, y, rows, width, width, **tile, ACC=accumulator(x))",
             f"{LIE}::test_arrays_as_they_lie",
         ),
         (
@@ -733,8 +771,20 @@ MISTAKES = [
             "rows_x.stride(0)",
             f"{LIE}::test_arrays_as_they_lie",
         ),
-        ("_forward", "a weight read as if it lay side by side", "weight.contiguous()", "weight", f"{LIE}::test_arrays_as_they_lie"),
-        ("_forward", "a bias read as if it lay side by side", "bias.contiguous()", "bias", f"{LIE}::test_arrays_as_they_lie"),
+        (
+            "_forward",
+            "a weight read as if it lay side by side",
+            "weight.contiguous()",
+            "weight",
+            f"{LIE}::test_arrays_as_they_lie",
+        ),
+        (
+            "_forward",
+            "a bias read as if it lay side by side",
+            "bias.contiguous()",
+            "bias",
+            f"{LIE}::test_arrays_as_they_lie",
+        ),
         (
             "_backward",
             "a weight read as if it lay side by side, backward",
@@ -770,7 +820,13 @@ MISTAKES = [
             "LayerNormSaved(x, weight, mean, rstd)",
             "test_functional.py::test_value_and_gradients_in_every_layout",
         ),
-        ("_forward", "a fixed eps", "eps = as_number(f'{op}: eps', eps)", "eps = 1e-12", "test_functional.py::test_value_and_gradients_in_every_layout"),
+        (
+            "_forward",
+            "a fixed eps",
+            "eps = as_number(f'{op}: eps', eps)",
+            "eps = 1e-12",
+            "test_functional.py::test_value_and_gradients_in_every_layout",
+        ),
     ),
     *mistakes(
         "kernels/activations.py",
@@ -788,7 +844,13 @@ MISTAKES = [
             "dy",
             f"{LIE}::test_arrays_as_they_lie",
         ),
-        ("bias_gelu", "a bias read as if it lay side by side", "bias.contiguous()", "bias", f"{LIE}::test_arrays_as_they_lie"),
+        (
+            "bias_gelu",
+            "a bias read as if it lay side by side",
+            "bias.contiguous()",
+            "bias",
+            f"{LIE}::test_arrays_as_they_lie",
+        ),
         (
             "bias_gelu_backward",
             "a bias read as if it lay side by side, backward",
@@ -828,8 +890,20 @@ MISTAKES = [
     *mistakes(
         "kernels/traffic.py",
         ("traffic", "idle lanes counted", "np.count_nonzero(mask.data)", "mask.data.size", TRAFFIC),
-        ("traffic", "programs not counted", "running.programs += 1", "pass", f"{TRAFFIC}::test_launches_and_programs_are_counted"),
-        ("traffic", "launches not counted", "running.launches += 1", "running.launches = 1", f"{TRAFFIC}::test_launches_and_programs_are_counted"),
+        (
+            "traffic",
+            "programs not counted",
+            "running.programs += 1",
+            "pass",
+            f"{TRAFFIC}::test_launches_and_programs_are_counted",
+        ),
+        (
+            "traffic",
+            "launches not counted",
+            "running.launches += 1",
+            "running.launches = 1",
+            f"{TRAFFIC}::test_launches_and_programs_are_counted",
+        ),
         (
             "traffic",
             "a taken lock stored",
@@ -855,20 +929,56 @@ MISTAKES = [
     ),
     *mistakes(
         "kernels/inspect.py",
-        ("Report.problems", "just as much shared memory as there is", "self.shared > chip.shared", "self.shared >= chip.shared", INSPECT),
-        ("Report.problems", "products of float32 want matrix instructions", "self.half and self.products and not self.matrix.get(chip.matrix)", "self.products and not self.matrix.get(chip.matrix)", INSPECT),
+        (
+            "Report.problems",
+            "just as much shared memory as there is",
+            "self.shared > chip.shared",
+            "self.shared >= chip.shared",
+            INSPECT,
+        ),
+        (
+            "Report.problems",
+            "products of float32 want matrix instructions",
+            "self.half and self.products and not self.matrix.get(chip.matrix)",
+            "self.products and not self.matrix.get(chip.matrix)",
+            INSPECT,
+        ),
         ("Report.problems", "float64 that was asked for", "'fp64' not in self.constants.values()", "True", INSPECT),
         ("_products", "a loop never ends", "indent <= loops[-1]", "indent < loops[-1]", INSPECT),
         ("_read_nvidia", "spilled registers not counted", "used['STACK'] + used['LOCAL']", "used['LOCAL']", INSPECT),
-        ("_nvidia_load", "a vector counts as one number", "int(vector or 1) * int(bits) // 8", "int(bits) // 8", INSPECT),
+        (
+            "_nvidia_load",
+            "a vector counts as one number",
+            "int(vector or 1) * int(bits) // 8",
+            "int(bits) // 8",
+            INSPECT,
+        ),
         ("_count", "found anywhere in the name", "re.match(pattern, opcode)", "re.search(pattern, opcode)", INSPECT),
-        ("_compile", "kernels with all of the words", "any((name in kernel for name in names))", "all((name in kernel for name in names))", INSPECT),
+        (
+            "_compile",
+            "kernels with all of the words",
+            "any((name in kernel for name in names))",
+            "all((name in kernel for name in names))",
+            INSPECT,
+        ),
         ("main", "problems are a success", "1 if problems else 0", "0", INSPECT),
-        ("main", "what does not compile is no problem", "failures + [problem for report in reports for problem in report.problems()]", "[problem for report in reports for problem in report.problems()]", INSPECT),
+        (
+            "main",
+            "what does not compile is no problem",
+            "failures + [problem for report in reports for problem in report.problems()]",
+            "[problem for report in reports for problem in report.problems()]",
+            INSPECT,
+        ),
         ("_code_size", "the first section's size", "return length", "return headers[0][5]", INSPECT),
-        ("table", "one line for each kernel", "entries.setdefault(_title(report), []).append(_line(report))", "entries[_title(report)] = [_line(report)]", INSPECT),
+        (
+            "table",
+            "one line for each kernel",
+            "entries.setdefault(_title(report), []).append(_line(report))",
+            "entries[_title(report)] = [_line(report)]",
+            INSPECT,
+        ),
     ),
-]  # fmt: skip
+]
 
 # The kernels of attention have their mistakes in `planted_kernels.py`, in whatever files they are.
 NO_LOGIC: dict[str, str] = {
