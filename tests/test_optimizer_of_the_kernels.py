@@ -35,10 +35,8 @@ def by_hand(p: np.ndarray, gradients: list[np.ndarray]) -> tuple[np.ndarray, np.
 def test_three_steps(layout):
     """More numbers than a block and not a multiple of it; gradients in NumPy and in torch, in any layout."""
     start = {name: draw(i, shape) for i, (name, shape) in enumerate(SHAPES.items())}
-    steps = [
-        {name: lay_out(draw(10 * step + i, shape), layout) if shape else draw(10 * step, shape) for i, (name, shape) in enumerate(SHAPES.items())}  # noqa: E501
-        for step in (1, 2, 3)
-    ]  # fmt: skip
+    steps = [{name: draw(10 * step + i, SHAPES[name]) for i, name in enumerate(SHAPES)} for step in (1, 2, 3)]
+    steps = [{name: lay_out(g, layout) for name, g in gradients.items()} for gradients in steps]
     backend = TritonBackend("float32")
     weights = {name: backend.array(a.copy()) for name, a in start.items()}
     optimizer = backend.adamw(weights, **SETTINGS)
