@@ -31,6 +31,8 @@ def serve() -> None:
     for library in LIBRARIES:
         with contextlib.suppress(ImportError):  # the tests that need it say so
             importlib.import_module(library)
+    for name in [name for name in sys.modules if name.split(".")[0] in ("kernels", "minirembert")]:
+        del sys.modules[name]  # a library that looks for a package called kernels may have found ours
     if "fresh" not in sys.argv:
         _load_ops()
     gc.freeze()  # a fork that looks for garbage shall not look through the libraries
