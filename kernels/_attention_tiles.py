@@ -141,8 +141,8 @@ def store_rows(ptr, value, row, rows, stride, D: tl.constexpr, HEAD: tl.constexp
 @triton.jit
 def hide(s, visible, LOWEST: tl.constexpr):
     # The lowest number where a query may not look; but what is not finite stays, as it does when that number is added to it.
-    # (Not s - s != 0: s is a product, and one fused operation would give what rounding took from it.)
-    return tl.where(visible | (s != s) | (tl.abs(s) == float("inf")), s, LOWEST)
+    # (Not s - s: s is a product, and one fused operation would give what rounding took from it.)
+    return tl.where(visible | (s * 0 != 0), s, LOWEST)
 
 
 @triton.jit
