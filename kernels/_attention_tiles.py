@@ -235,7 +235,7 @@ def keep(
 TILES = {
     ("half", 64): {
         "one tile": (128, 128, 8, 1), "forward": (128, 64, 8, 3),
-        "head": (128, 64, 8, 1), "queries": (128, 64, 8, 2), "keys": (64, 128, 8, 2),
+        "head": (128, 32, 8, 1), "queries": (128, 64, 8, 2), "keys": (64, 128, 8, 2),
     },
     ("half", 128): {
         "one tile": (64, 64, 8, 1), "forward": (128, 64, 8, 2),
@@ -259,7 +259,7 @@ TILES_WITH_DROPOUT = {
 TILES_WITH_BIAS = {
     ("half", 64): {
         "one tile": (64, 128, 8, 1), "forward": (64, 64, 8, 3),
-        "head": (64, 32, 8, 1), "queries": (128, 32, 8, 2), "keys": (32, 128, 8, 2),
+        "head": (64, 32, 8, 1), "queries": (128, 32, 8, 2), "keys": (32, 64, 8, 2),
     },
     ("half", 128): {"forward": (64, 64, 8, 2)},
 }  # fmt: skip
