@@ -208,7 +208,7 @@ KERNEL_MUTANTS = [
             'softmax_kernel[(triton.cdiv(rows, tile["ROWS"]),)]',
             'softmax_kernel[(max(1, rows // tile["ROWS"]),)]',
         ),
-        ("no split for what is left", 'triton.cdiv(width, split["BLOCK"])', 'max(1, width // split["BLOCK"])'),
+        ("no split for what is left", 'blocks_of("softmax", width, split["BLOCK"])', 'max(1, width // split["BLOCK"])'),
     ),
     *kernel_mutants(
         "layer_norm",
