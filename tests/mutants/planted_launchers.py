@@ -61,12 +61,12 @@ MISTAKES = [
         (
             "own",
             "the caller's own memory",
-            "once if DEVICE.type == 'cuda' else once.copy()",
-            "once",
+            "DEVICE.type != 'cuda'",
+            "False",
             "test_functional.py::test_a_numpy_mask_that_is_refilled_changes_no_gradient",
         ),
         (
-            "own",
+            "lent",
             "a length for all is a length for one",
             "tensor if tensor.shape == value.shape else tensor.expand(value.shape)",
             "tensor",

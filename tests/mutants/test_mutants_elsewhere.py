@@ -69,7 +69,9 @@ def test_every_mistake_can_be_planted():
     """All of them, in `make test` too: code that moved takes its mistakes along."""
     for mistake in MISTAKES:
         source = (ROOT / mistake.file).read_text("utf-8")
-        assert edited(source, mistake) != source
+        planted = edited(source, mistake)
+        assert planted != source
+        compile(planted, mistake.file, "exec")
     assert len(MISTAKES) == len({_name(mistake) for mistake in MISTAKES})
 
 
@@ -91,6 +93,8 @@ def test_old_code_is_found_by_its_syntax():
     assert edited("def h():\n    if c:\n        a = 1\n        b = 2  # b\n", statement).endswith(
         "        b = 3  # b\n"
     )
+    call = Mistake("some.py", "h", "wrong", "g(x)", "pass", "")
+    assert edited("def h():\n    g(x)\n", call).endswith("    pass\n")  # a statement, though its code is an expression
     with pytest.raises(AssertionError, match="0 times"):
         edited("def h():\n    a = 1\n", statement)
 
