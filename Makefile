@@ -13,7 +13,7 @@ PYTEST := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 
 help:
 	@echo "make tour        five minutes through everything; ends in tour/index.html"
 	@echo "make test        lint, types and tests (about six minutes after installation)"
-	@echo "make mutants     the tests of the tests: each planted mistake, and the property that catches it first"
+	@echo "make mutants     the tests of the tests: every planted mistake, and the test that catches it first"
 	@echo "make test-heavy  the same tests on many more random cases (hours)"
 	@echo "make fuzz        damages 12,000 folders of weights and loads them (half an hour)"
 	@echo "make test-triton36  compiles the kernels with triton 3.6, in an environment of its own"
@@ -27,7 +27,7 @@ test: lint
 	$(PYTEST)
 
 mutants: $(VENV)/test.installed
-	$(PYTEST) tests/mutants -v
+	$(PYTEST) tests/mutants --all-mutants -v
 
 test-heavy: $(VENV)/test.installed
 	$(PYTEST) --hypothesis-profile search

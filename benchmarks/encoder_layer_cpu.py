@@ -1,10 +1,11 @@
 """One encoder layer of the real size on the CPU: minirembert (NumPy) beside transformers (PyTorch, eager).
 
-    python -m benchmarks.encoder_layer_cpu [--rounds 5] [--threads 2] [--out FILE.json]
+    python -m benchmarks.encoder_layer_cpu [--rounds 5] [--threads 2] [--out FILE.json] [--tiny]
 
 Both run the same float32 weights at 1 x 128 and 1 x 512 tokens. They never share a process: idle thread pools spin, and
 torch beside OpenBLAS measures 2 to 3 times too slow. Fresh processes alternate, and the figure is the ratio of medians.
-Each process also hands back its result, and the two must agree before any time is believed.
+Each process also hands back its result, and the two must agree before any time is believed. `--tiny` runs a small layer for a
+moment, to see that it runs: its times say nothing, and are not written.
 """
 
 import argparse
@@ -18,44 +19,51 @@ import time
 from pathlib import Path
 from statistics import median
 
+from minirembert.progress import busy
 from minirembert.provenance import provenance
 
-LENGTHS = (128, 512)
-SECONDS_PER_MEASUREMENT = 2.0
+REAL_SIZE: dict[str, int] = {}  # RemBERT's, which both configurations have as their default
+TINY = {"hidden_size": 24, "num_attention_heads": 2, "intermediate_size": 40}
+LENGTHS, SECONDS = (128, 512), 2.0  # of a measurement
+TINY_LENGTHS, TINY_SECONDS = (5, 9), 0.01
+
+Answer = tuple[list[float], list[float]]  # seconds of each run; the first 2000 numbers of the result
 
 
-def run_numpy(length: int) -> tuple[list[float], list[float]]:
+def run_numpy(length: int, sizes: dict[str, int], seconds: float) -> Answer:
     import numpy as np
 
     from minirembert.config import RemBertConfig
-    from minirembert.model.attention import attention_block
+    from minirembert.model.attention import attention_block, keys_values_of
     from minirembert.model.encoder import block_shapes
     from minirembert.model.feed_forward import feed_forward
     from minirembert.model.forward_pass import ForwardPass, Parameters
+    from minirembert.model.masks import Mask
     from minirembert.ops import OPS
     from minirembert.tape import Forward
 
-    config = RemBertConfig(num_hidden_layers=1)
-    x, state = _numbers(length, block_shapes(config))
+    config = RemBertConfig(num_hidden_layers=1, **sizes)
+    x, state = _numbers(length, config.hidden_size, block_shapes(config))
     run, p = ForwardPass(Forward(OPS), config), Parameters(state)
 
     def layer() -> np.ndarray:
-        return feed_forward(run, p, attention_block(run, p, x)[0])
+        keys_values = keys_values_of(run, p.at("attention"), x)
+        return feed_forward(run, p, attention_block(run, p.at("attention"), x, keys_values, Mask())[0])
 
-    return _time(layer), layer().ravel()[:2000].tolist()
+    return _time(layer, seconds), layer().ravel()[:2000].tolist()
 
 
-def run_torch(length: int) -> tuple[list[float], list[float]]:
+def run_torch(length: int, sizes: dict[str, int], seconds: float) -> Answer:
     import torch
     from transformers import RemBertConfig
     from transformers.models.rembert.modeling_rembert import RemBertLayer
 
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
-    config = RemBertConfig(num_hidden_layers=1)
+    config = RemBertConfig(num_hidden_layers=1, **sizes)
     config._attn_implementation = "eager"
     layer = RemBertLayer(config, layer_idx=0).eval() if _takes_index(RemBertLayer) else RemBertLayer(config).eval()
     shapes = {name: tuple(p.shape) for name, p in layer.named_parameters()}
-    x, state = _numbers(length, shapes)
+    x, state = _numbers(length, config.hidden_size, shapes)
     layer.load_state_dict({name: torch.from_numpy(array) for name, array in state.items()})
     tokens = torch.from_numpy(x)
 
@@ -64,7 +72,7 @@ def run_torch(length: int) -> tuple[list[float], list[float]]:
         y = layer(tokens)
         return y[0] if isinstance(y, tuple) else y
 
-    return _time(run), run().ravel()[:2000].tolist()
+    return _time(run, seconds), run().ravel()[:2000].tolist()
 
 
 def _takes_index(layer_class: type) -> bool:
@@ -73,11 +81,11 @@ def _takes_index(layer_class: type) -> bool:
     return "layer_idx" in inspect.signature(layer_class).parameters
 
 
-def _numbers(length, shapes):  # type: ignore[no-untyped-def]
+def _numbers(length, width, shapes):  # type: ignore[no-untyped-def]
     """The same input and weights in every process, whatever the order of the names."""
     import numpy as np
 
-    x = np.random.default_rng(length).standard_normal((1, length, 1152), np.float32)
+    x = np.random.default_rng(length).standard_normal((1, length, width), np.float32)
     state = {}
     for number, name in enumerate(sorted(shapes)):
         weight = np.random.default_rng([7, number]).standard_normal(shapes[name], np.float32) * np.float32(0.02)
@@ -85,11 +93,11 @@ def _numbers(length, shapes):  # type: ignore[no-untyped-def]
     return x, state
 
 
-def _time(layer) -> list[float]:  # type: ignore[no-untyped-def]
+def _time(layer, seconds: float) -> list[float]:  # type: ignore[no-untyped-def]
     for _ in range(3):
         layer()
     times: list[float] = []
-    end = time.perf_counter() + SECONDS_PER_MEASUREMENT
+    end = time.perf_counter() + seconds
     while time.perf_counter() < end:
         start = time.perf_counter()
         layer()
@@ -100,13 +108,13 @@ def _time(layer) -> list[float]:  # type: ignore[no-untyped-def]
 ENGINES = {"minirembert": run_numpy, "transformers": run_torch}
 
 
-def measure(engine: str, length: int, threads: int) -> dict[str, list[float]]:
-    """Times and results of one fresh process."""
+def measure(engine: str, length: int, threads: int, tiny: bool) -> dict[str, list[float]]:
+    """Times and results of one fresh process, whose warnings and errors are shown."""
     limits = {name: str(threads) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
     with tempfile.TemporaryDirectory() as folder:
         answer = Path(folder) / "answer.json"
         command = [sys.executable, "-m", "benchmarks.encoder_layer_cpu", "--child", engine, str(length), str(answer)]
-        subprocess.run(command, env={**os.environ, **limits}, check=True, stderr=subprocess.DEVNULL)
+        subprocess.run([*command, *(["--tiny"] if tiny else [])], env={**os.environ, **limits}, check=True)
         return json.loads(answer.read_text())
 
 
@@ -115,21 +123,26 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--tiny", action="store_true", help="see that it runs; measures nothing")
     parser.add_argument("--child", nargs=3, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.child:
         engine, length, answer = arguments.child
-        times, values = ENGINES[engine](int(length))
+        how = (TINY, TINY_SECONDS) if arguments.tiny else (REAL_SIZE, SECONDS)
+        times, values = ENGINES[engine](int(length), *how)
         Path(answer).write_text(json.dumps({"times": times, "values": values}))
         return 0
 
+    if arguments.tiny and arguments.out:
+        parser.error("--tiny measures nothing, so there is nothing to write")
     rows = []
-    for length in LENGTHS:
+    for length in TINY_LENGTHS if arguments.tiny else LENGTHS:
         medians: dict[str, list[float]] = {engine: [] for engine in ENGINES}
         values: dict[str, list[float]] = {}
         for _ in range(arguments.rounds):
             for engine in ENGINES:
-                answer = measure(engine, length, arguments.threads)
+                with busy(f"1 x {length}, {engine}"):
+                    answer = measure(engine, length, arguments.threads, arguments.tiny)
                 medians[engine].append(1000 * median(answer["times"]))
                 values[engine] = answer["values"]
         error = max(abs(a - b) for a, b in zip(values["minirembert"], values["transformers"], strict=True))
@@ -147,7 +160,7 @@ def main() -> int:
     if arguments.out:
         record = {"benchmark": "encoder_layer_cpu", **provenance("numpy", "torch", "transformers"), "rows": rows}
         record |= {"threads": arguments.threads, "processor": platform.processor() or platform.machine()}
-        arguments.out.write_text(json.dumps(record, indent=1) + "\n")
+        arguments.out.write_text(json.dumps(record, indent=1, allow_nan=False) + "\n")
     return 0
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from minirembert.ops.activations import ERF_LIMIT
 
 
-def fit(degree: int, points: int = 1500, rounds: int = 400) -> tuple[np.ndarray, float]:
+def fit(degree: int, points: int, rounds: int) -> tuple[np.ndarray, float]:
     """(coefficients from the constant up, largest error of erf on [0, ERF_LIMIT])."""
     mpmath.mp.dps = 60
     x = np.linspace(1e-3, ERF_LIMIT, points)
@@ -39,6 +39,9 @@ def fit(degree: int, points: int = 1500, rounds: int = 400) -> tuple[np.ndarray,
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--degree", type=int, default=6)
-    coefficients, error = fit(parser.parse_args().degree)
+    parser.add_argument("--points", type=int, default=1500, help="where the error is looked at (default: 1500)")
+    parser.add_argument("--rounds", type=int, default=400, help="of least squares (default: 400)")
+    arguments = parser.parse_args()
+    coefficients, error = fit(arguments.degree, arguments.points, arguments.rounds)
     print(f"largest error of erf: {error:.2e}")
     print(", ".join(f"{c:.9g}" for c in coefficients))

@@ -310,7 +310,7 @@ def device() -> Row:
 def write(record: Row, out: Path) -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
     partial = out.with_suffix(".partial")
-    partial.write_text(json.dumps(record, indent=1) + "\n")
+    partial.write_text(json.dumps(record, indent=1, allow_nan=False) + "\n")
     partial.replace(out)
 
 

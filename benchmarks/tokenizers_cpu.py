@@ -20,6 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from minirembert.progress import busy
 from minirembert.provenance import provenance
 
 SIZE = 1_000_000  # bytes of UTF-8
@@ -27,17 +28,17 @@ ROUNDS = 5
 VOCAB_SIZE = 8000
 
 
-def megabyte(paths: list[Path]) -> list[str]:
-    """The lines of all files, in turn and again and again, until they make `SIZE` bytes."""
+def megabyte(paths: list[Path], wanted: int = SIZE) -> list[str]:
+    """The lines of all files, in turn and again and again, until they make `wanted` bytes."""
     files = [path.read_text(encoding="utf-8").splitlines() for path in paths]
     lines: list[str] = []
     size = 0
-    while size < SIZE:
+    while size < wanted:
         for i in range(max(map(len, files))):
             for file in files:
                 lines.append(file[i % len(file)])
                 size += len(lines[-1].encode()) + 1
-            if size >= SIZE:
+            if size >= wanted:
                 break
     return lines
 
@@ -62,13 +63,13 @@ def seconds(call: Callable[[], Any]) -> float:
     return time.perf_counter() - start
 
 
-def compare(ours: Any, theirs: Any, lines: list[str]) -> dict[str, float]:
+def compare(ours: Any, theirs: Any, lines: list[str], rounds: int = ROUNDS) -> dict[str, float]:
     """Ratios of the best times, and how much of the ids is the same."""
     text = "\n".join(lines)
     result: dict[str, float] = {}
     for name, given in (("one text", text), ("lines", lines)):
         times: list[tuple[float, float]] = []
-        for _ in range(ROUNDS):
+        for _ in range(rounds):
             times.append((seconds(lambda given=given: ours(given)), seconds(lambda given=given: theirs(given))))
         best_ours, best_theirs = map(min, zip(*times, strict=True))
         result[name] = round(best_ours / best_theirs, 3)
@@ -84,18 +85,24 @@ def main() -> int:
     parser.add_argument("texts", nargs="+", type=Path)
     parser.add_argument("--folder", type=Path, help="a saved tokenizer; none: a vocabulary is learned")
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--tiny", action="store_true", help="see that it runs, on two kilobytes; measures nothing")
     arguments = parser.parse_args()
-    lines = megabyte(arguments.texts)
-    with tempfile.TemporaryDirectory() as scratch:
+    if arguments.tiny and arguments.out:
+        parser.error("--tiny measures nothing, so there is nothing to write")
+    lines = megabyte(arguments.texts, 2000 if arguments.tiny else SIZE)
+    with tempfile.TemporaryDirectory() as scratch, busy("comparing tokenizers"):
         if arguments.folder is None:
-            train_tokenizer(arguments.texts, VOCAB_SIZE, scratch)
+            train_tokenizer(arguments.texts, 300 if arguments.tiny else VOCAB_SIZE, scratch)
         kind, ours, theirs = pair(arguments.folder or Path(scratch))
-    ratios = compare(ours, theirs, lines)
+        ratios = compare(ours, theirs, lines, 1 if arguments.tiny else ROUNDS)
     print(kind, ", ".join(f"{what}: {value}" for what, value in ratios.items()))
     if arguments.out:
         head = provenance("transformers", "tokenizers", "sentencepiece")
         arguments.out.write_text(
-            json.dumps({**head, "bytes": SIZE, "tokenizers": kind, "ours over theirs": ratios}, indent=1) + "\n"
+            json.dumps(
+                {**head, "bytes": SIZE, "tokenizers": kind, "ours over theirs": ratios}, indent=1, allow_nan=False
+            )
+            + "\n"
         )
     return 0
 

@@ -148,12 +148,16 @@ def to_tensor(value: Any) -> Any:
 
 
 def own(value: np.ndarray) -> torch.Tensor:
-    """`to_tensor`, in memory that nobody else can write to. Axes along which the array is repeated stay so.
+    """`lent`, in memory that nobody else can write to. On a GPU the way there makes the copy."""
+    return lent(value, copy=DEVICE.type != "cuda")
 
-    On a GPU the way there makes the copy; only where kernels are interpreted does it cost one.
-    """
-    once = value[tuple(slice(None, 1) if stride == 0 else slice(None) for stride in value.strides)]
-    tensor = to_tensor(once if DEVICE.type == "cuda" else once.copy())
+
+def lent(value: Any, copy: bool = False) -> Any:
+    """`to_tensor` for what is only read: axes along which the array is repeated stay so, in memory and on the way."""
+    if not isinstance(value, np.ndarray):
+        return value
+    once = value[(*(slice(None, 1) if stride == 0 else slice(None) for stride in value.strides), ...)]
+    tensor = to_tensor(once.copy() if copy else once)
     return tensor if tensor.shape == value.shape else tensor.expand(value.shape)
 
 
@@ -166,8 +170,8 @@ def on_host(tensor: torch.Tensor) -> np.ndarray:
 
 def _to_tensors(value: Any) -> Any:
     if isinstance(value, tuple) and hasattr(value, "_fields"):  # what an op saved
-        return type(value)(*(to_tensor(item) for item in value))
-    return to_tensor(value)
+        return type(value)(*(lent(item) for item in value))
+    return lent(value)
 
 
 def _to_numpy(value: Any) -> Any:

@@ -152,8 +152,8 @@ def apply(op: str, arrays: Sequence[Tensor], settings: dict[str, Any]) -> Tensor
     """The op's output, through the operator. `settings` as its launcher has them; arrays among them may be lists."""
     bias = _own(settings.get("bias"))
     lengths = _own(settings.get("cu_seqlens" if op == "attention_packed" else "key_lengths"))
-    if bias is not None:
-        bias = bias.to(arrays[0].device)
+    # The backward half takes them as they are saved, so they go to where the kernels run here.
+    bias, lengths = (None if mask is None else mask.to(arrays[0].device) for mask in (bias, lengths))
     number = settings.get("eps", settings.get("drop_prob", 0.0))
     seed = settings.get("seed", 0)
     if seed >= 2**63:  # an operator's integers have a sign; a seed is its 64 bits

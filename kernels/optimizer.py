@@ -14,7 +14,7 @@ import torch
 import triton
 import triton.language as tl
 
-from kernels._launch import accumulator, require, to_tensor
+from kernels._launch import DEVICE, accumulator, require, to_tensor
 from minirembert.scalars import as_integer, as_number
 
 BLOCK = 1024
@@ -77,13 +77,12 @@ class AdamW:
 
     def step(self, gradients: Mapping[str, torch.Tensor], learning_rate: float) -> None:
         """One update. Raises ValueError, before anything is written, unless `gradients` has one of the right shape for each
-        of `parameters`."""
+        of `parameters` and no other."""
         learning_rate = as_number("learning_rate", learning_rate)
-        gradients = {name: to_tensor(gradient) for name, gradient in gradients.items()}
-        for name, parameter in self.parameters.items():
-            if name not in gradients:
-                raise ValueError(f"AdamW: there is no gradient for {name}")
-            require("AdamW", f"the gradient of {name}", gradients[name], parameter.shape)
+        gradients = _fitting("gradient", gradients, self.parameters)
+        other = next((name for name in gradients if name not in self.parameters), None)
+        if other is not None:
+            raise ValueError(f"AdamW: there is a gradient for {other}, which is not one of the parameters")
         self.step_count += 1
         b1, b2 = self.betas
         for name, parameter in self.parameters.items():
@@ -104,13 +103,38 @@ class AdamW:
         return {f"{kind}.{name}": array.cpu().numpy() for kind, name, array in self._moments()}
 
     def load(self, weights: Mapping[str, Any], state: Mapping[str, Any], step_count: int) -> None:
-        """Puts back what `weights` and `state` gave after `step_count` steps."""
+        """Puts back what `weights` and `state` gave after `step_count` steps.
+
+        Raises ValueError, before anything is written, for an array that is missing or has another shape.
+        """
+        step_count = as_integer("step_count", step_count, least=0)
+        moments = {f"{kind}.{name}": array for kind, name, array in self._moments()}
+        weights, state = (
+            _fitting("saved array", {name: _here(array) for name, array in arrays.items()}, like)
+            for arrays, like in ((weights, self.masters), (state, moments))
+        )
         for name, master in self.masters.items():
-            master.copy_(to_tensor(weights[name]))
+            master.copy_(weights[name])
             self.parameters[name].copy_(master)
-        for kind, name, array in self._moments():
-            array.copy_(to_tensor(state[f"{kind}.{name}"]))
-        self.step_count = as_integer("step_count", step_count, least=0)
+        for name, array in moments.items():
+            array.copy_(state[name])
+        self.step_count = step_count
 
     def _moments(self) -> list[tuple[str, str, torch.Tensor]]:
         return [(kind, name, array) for kind in ("m", "v") for name, array in getattr(self, kind).items()]
+
+
+def _here(array: Any) -> Any:
+    """Saved tensors may lie anywhere."""
+    return array.to(DEVICE) if isinstance(array, torch.Tensor) else array
+
+
+def _fitting(what: str, arrays: Mapping[str, Any], like: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """`arrays` as tensors. Raises ValueError unless there is one of the same shape for each of `like`, TypeError for one that
+    holds no floating-point numbers: `copy_` would repeat a small one, a kernel would read beyond it."""
+    tensors = {name: to_tensor(array) for name, array in arrays.items()}
+    for name, array in like.items():
+        if name not in tensors:
+            raise ValueError(f"AdamW: there is no {what} for {name}")
+        require("AdamW", f"the {what} of {name}", tensors[name], array.shape)
+    return tensors

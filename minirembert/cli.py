@@ -33,15 +33,17 @@ def _tokenizer_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _tokenizer(arguments: argparse.Namespace) -> None:
+    from minirembert.progress import busy
     from minirembert.tokenization.training import train_tokenizer
 
     if arguments.out.exists() and (not arguments.out.is_dir() or any(arguments.out.iterdir())):
         raise FileExistsError(
             f"{arguments.out} exists and is not an empty folder: a model there would lose its tokenizer"
         )
-    tokenizer = train_tokenizer(
-        arguments.corpus, arguments.vocab_size, arguments.out, character_coverage=arguments.character_coverage
-    )
+    with busy("training a tokenizer"):
+        tokenizer = train_tokenizer(
+            arguments.corpus, arguments.vocab_size, arguments.out, character_coverage=arguments.character_coverage
+        )
     print(f"a tokenizer of {len(tokenizer):,} pieces is in {arguments.out}")
 
 
@@ -56,8 +58,10 @@ def _corpus_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _corpus(arguments: argparse.Namespace) -> None:
     from minirembert.corpus import write_corpus
+    from minirembert.progress import busy
 
-    write_corpus(arguments.out, arguments.sentences, seed=arguments.seed, parallel=arguments.parallel)
+    with busy("writing the corpus"):
+        write_corpus(arguments.out, arguments.sentences, seed=arguments.seed, parallel=arguments.parallel)
     print(f"{arguments.sentences:,} sentences for each language are in {arguments.out}")
 
 
@@ -96,7 +100,7 @@ def _fill_mask_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _fill_mask(arguments: argparse.Namespace) -> None:
-    from minirembert import RemBertForMaskedLM, RemBertTokenizer
+    from minirembert import AutoTokenizer, RemBertForMaskedLM
     from minirembert.checkpoint import has_output_head
     from minirembert.inference import fill_mask
 
@@ -106,7 +110,7 @@ def _fill_mask(arguments: argparse.Namespace) -> None:
             "fine-tuning discards it, and google/rembert was published without one"
         )
     model = RemBertForMaskedLM.from_pretrained(arguments.model)
-    tokenizer = RemBertTokenizer.from_pretrained(arguments.model)
+    tokenizer = AutoTokenizer.from_pretrained(arguments.model, use_fast=False)
     for text in arguments.text:
         for guesses in fill_mask(model, tokenizer, text, arguments.top):
             for guess in guesses:
@@ -127,15 +131,15 @@ def _embed_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _embed(arguments: argparse.Namespace) -> None:
-    import json
     import warnings
 
     import numpy as np
 
-    from minirembert import RemBertModel, RemBertTokenizer
+    from minirembert import AutoTokenizer, RemBertModel
     from minirembert.data.text import read_lines
-    from minirembert.files import atomic_file
+    from minirembert.files import atomic_file, json_text
     from minirembert.inference import embed
+    from minirembert.progress import busy
 
     if bool(arguments.text) == bool(arguments.file):
         raise ValueError("give either sentences or --file")
@@ -143,10 +147,12 @@ def _embed(arguments: argparse.Namespace) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a masked language model's folder has no pooler, and none is needed
         model = RemBertModel.from_pretrained(arguments.model)
-    vectors = embed(model, RemBertTokenizer.from_pretrained(arguments.model), sentences, arguments.layer)
+    tokenizer = AutoTokenizer.from_pretrained(arguments.model, use_fast=False)
+    with busy(f"embedding {len(sentences):,} sentences"):
+        vectors = embed(model, tokenizer, sentences, arguments.layer)
     if arguments.out is None:
         for sentence, vector in zip(sentences, vectors.tolist(), strict=True):
-            print(json.dumps({"text": sentence, "vector": vector}, ensure_ascii=False))
+            print(json_text({"text": sentence, "vector": vector}, "a line", indent=None, readable=True), end="")
     else:
         with atomic_file(arguments.out) as temporary, temporary.open("wb") as file:
             np.save(file, vectors)
@@ -254,8 +260,11 @@ def _with_signs(argv: Sequence[str]) -> list[str]:
 
 
 def _run(command: Command, arguments: argparse.Namespace) -> int:
+    from minirembert.progress import busy
+
     try:
-        command.run(arguments)
+        with busy(f"minirembert {arguments.command}"):  # also where nothing in it counts
+            command.run(arguments)
     except KeyboardInterrupt as stop:
         print(f"minirembert {arguments.command}: {str(stop) or 'interrupted'}", file=sys.stderr)
         return 130

@@ -20,7 +20,7 @@ def draw_loss_curve(
     axes: Any, metrics: Sequence[Mapping[str, Any]], unigram_loss: float, unigram_entropy: float
 ) -> None:
     """Training and held-out loss against steps, with what a model without context scores as lines."""
-    training = [(record["step"], record["loss"]) for record in metrics if "loss" in record]
+    training = [(record["step"], record["loss"]) for record in metrics if record.get("loss") is not None]
     axes.plot(*zip(*training, strict=True), color="0.7", linewidth=1, label="training batches")
     held_out = [(record["step"], record["held_out_loss_all"]) for record in metrics if "held_out_loss_all" in record]
     if held_out:

@@ -1,15 +1,21 @@
-"""Writing files so that a crash, a kill or a full disk leaves either the old content or the new, never half of it; and
-reading JSON that somebody else wrote.
+"""Writing files so that a crash, a kill or a full disk leaves either the old content or the new, never half of it; writing
+nothing as JSON that is none, and reading JSON that somebody else wrote.
 """
 
 import json
+import math
 import os
 import shutil
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from errno import EISDIR
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+
+from minirembert.scalars import plain
 
 JSON_LIMIT = 16 * 2**20  # bytes: Python's objects take up to thirty times as much
 
@@ -29,14 +35,21 @@ class WriteError(OSError):
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
-    """Yields a temporary path beside `path`; on success it takes the place of `path`, on any error it is removed."""
+    """Yields a temporary path beside `path`; on success it takes the place of `path`, on any error it is removed.
+
+    Raises WriteError where it cannot be written; before anything is, where `path` is a folder.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
+        if path.is_dir():
+            raise IsADirectoryError(EISDIR, "it is a folder")
         yield temporary
         temporary.chmod(_usual_mode())
         _sync(temporary)
         temporary.replace(path)
         _sync(path.parent)
+    except WriteError:  # of a file that was written meanwhile, and is named already
+        raise
     except OSError as error:
         raise WriteError(path, error) from error
     finally:
@@ -82,6 +95,64 @@ def write_text_atomically(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+def json_text(
+    values: Any, what: str, *, indent: int | None = 2, sort_keys: bool = False, readable: bool = False
+) -> str:
+    """`values` as JSON that any reader takes, ending in a line feed. `readable`: letters of all scripts as they are.
+
+    NumPy's scalars become numbers and switches, dtypes (NumPy's and torch's) their names, tuples lists. Raises ValueError,
+    naming `what` and the place in it, for anything else that JSON cannot hold: NaN and infinity, a key that is no string, a
+    set, a path, an array, a value that contains itself.
+    """
+    try:
+        content = _json_value(values, what, ())
+    except RecursionError as error:
+        raise ValueError(f"{what} cannot be written as JSON: it is nested too deeply") from error
+    text = json.dumps(content, indent=indent, sort_keys=sort_keys, ensure_ascii=not readable, allow_nan=False) + "\n"
+    if readable and not _is_text(text):  # half a surrogate pair, say, in the name of a file
+        return json_text(content, what, indent=indent, sort_keys=sort_keys)
+    return text
+
+
+def _json_value(value: Any, place: str, around: tuple[int, ...]) -> Any:
+    value = plain(_dtype_name(value))
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float):
+        if math.isfinite(value):
+            return value
+        raise ValueError(f"{place} is {value}, and JSON has no number for it")
+    if not isinstance(value, Mapping | list | tuple):
+        raise ValueError(f"{place} cannot be written as JSON: it is of the type {type(value).__name__}")
+    if id(value) in around:
+        raise ValueError(f"{place} cannot be written as JSON: it contains itself")
+    around = (*around, id(value))
+    if not isinstance(value, Mapping):
+        return [_json_value(item, f"{place}[{number}]", around) for number, item in enumerate(value)]
+    for key in value:
+        if not isinstance(key, str):
+            raise ValueError(f"{place} cannot be written as JSON: its key {key!r} is no string")
+    return {str(key): _json_value(item, f"{place}.{key}", around) for key, item in value.items()}
+
+
+def _dtype_name(value: Any) -> Any:
+    """ "float32" for NumPy's and torch's float32; anything else as it is."""
+    if isinstance(value, np.dtype):
+        return value.name
+    if isinstance(value, type) and issubclass(value, np.generic) and value.__subclasses__() == []:
+        return np.dtype(value).name
+    kind = type(value)
+    return str(value).removeprefix("torch.") if (kind.__module__, kind.__name__) == ("torch", "dtype") else value
+
+
+def _is_text(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def no_file(path: Path) -> str:
     """What is wrong with `path`, which is no file: a sentence without its full stop."""
     if path.is_dir():
@@ -109,7 +180,7 @@ def read_json(path: Path, limit_bytes: int = JSON_LIMIT) -> dict[str, Any]:
 def parse_json(content: bytes, place: str) -> dict[str, Any]:
     """The JSON object in `content`. Raises ValueError that names `place`, as `read_json` does."""
     try:
-        values = json.loads(content.decode("utf-8"), object_pairs_hook=_object)
+        values = json.loads(content.decode("utf-8"), object_pairs_hook=unique_keys)
     except RecursionError as error:
         raise ValueError(f"{place} is not valid JSON: it is nested too deeply") from error
     except ValueError as error:
@@ -119,7 +190,8 @@ def parse_json(content: bytes, place: str) -> dict[str, Any]:
     return values
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """For `json.loads`, which would let the last value of a key win. Raises ValueError for a key that is there twice."""
     values = dict(pairs)
     if len(values) < len(pairs):
         ((key, _),) = Counter(key for key, _ in pairs).most_common(1)

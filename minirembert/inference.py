@@ -11,12 +11,13 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from minirembert.data.labelled import padded_on_the_right
 from minirembert.model.base import RemBertModel, RemBertPreTrainedModel
 from minirembert.model.tasks import RemBertForMaskedLM
 from minirembert.ops.array import Array
 from minirembert.ops.softmax import softmax
 from minirembert.tokenization.candidates import SPACE
-from minirembert.tokenization.tokenizer import RemBertTokenizer
+from minirembert.tokenization.pretrained import PreTrainedTokenizer
 
 
 class Guess(NamedTuple):
@@ -25,7 +26,7 @@ class Guess(NamedTuple):
     text: str  # the sentence with this guess in this mask's place, the other masks left as they are
 
 
-def fill_mask(model: RemBertForMaskedLM, tokenizer: RemBertTokenizer, text: str, top: int = 5) -> list[list[Guess]]:
+def fill_mask(model: RemBertForMaskedLM, tokenizer: PreTrainedTokenizer, text: str, top: int = 5) -> list[list[Guess]]:
     """The `top` most probable pieces for each mask in `text`, in order.
 
     Raises ValueError if `text` has no mask, is longer than the model's positions or the tokenizer is another model's,
@@ -39,7 +40,9 @@ def fill_mask(model: RemBertForMaskedLM, tokenizer: RemBertTokenizer, text: str,
     ids = _encode_around_masks(tokenizer, text)
     masks = np.flatnonzero(ids == tokenizer.mask_token_id)
     with np.errstate(all="ignore"):  # what comes of it is looked at below
-        logits = model.backend.numpy(model(ids[None]).logits[0])[masks]
+        logits = model.backend.numpy(model(ids[None]).logits[0])[
+            masks, : len(tokenizer)
+        ]  # rows beyond it are no pieces
     _require_finite(logits, f"the logits for {text!r}")
     probabilities, _ = softmax(logits)
     guesses = []
@@ -49,7 +52,7 @@ def fill_mask(model: RemBertForMaskedLM, tokenizer: RemBertTokenizer, text: str,
     return guesses
 
 
-def _encode_around_masks(tokenizer: RemBertTokenizer, text: str) -> Array:
+def _encode_around_masks(tokenizer: PreTrainedTokenizer, text: str) -> Array:
     """Like `tokenizer.encode`, but with no space that the text does not have.
 
     The tokenizer puts a space sign before every stretch of text: "[MASK]." is read as "[MASK] .", and a model that has
@@ -66,7 +69,7 @@ def _encode_around_masks(tokenizer: RemBertTokenizer, text: str) -> Array:
 
 
 def _filled(
-    tokenizer: RemBertTokenizer, ids: Array, mask: int, piece: int, probability: float
+    tokenizer: PreTrainedTokenizer, ids: Array, mask: int, piece: int, probability: float
 ) -> tuple[str, float, str]:
     filled = ids.copy()
     filled[mask] = piece
@@ -83,7 +86,7 @@ def _filled(
 
 def embed(
     model: RemBertModel,
-    tokenizer: RemBertTokenizer,
+    tokenizer: PreTrainedTokenizer,
     sentences: Sequence[str],
     layer: int = -1,
     batch_size: int = 32,
@@ -106,12 +109,14 @@ def embed(
         raise IndexError(f"layer {layer} is not among 0 to {layers - 1}")
     vectors = []
     for start in range(0, len(sentences), batch_size):
-        encoding = tokenizer(
-            list(sentences[start : start + batch_size]),
-            padding=True,
-            truncation=True,
-            max_length=model.config.max_position_embeddings,
-            return_tensors="np",
+        encoding = padded_on_the_right(
+            tokenizer(
+                list(sentences[start : start + batch_size]),
+                padding=True,
+                truncation=True,
+                max_length=model.config.max_position_embeddings,
+                return_tensors="np",
+            )
         )
         frame = [tokenizer.cls_token_id, tokenizer.sep_token_id, tokenizer.pad_token_id]
         ordinary = ~np.isin(encoding["input_ids"], frame)
@@ -126,9 +131,10 @@ def embed(
     return np.concatenate(vectors)
 
 
-def _check_vocabulary(model: RemBertPreTrainedModel, tokenizer: RemBertTokenizer) -> None:
+def _check_vocabulary(model: RemBertPreTrainedModel, tokenizer: PreTrainedTokenizer) -> None:
+    """A model may have more rows than there are pieces: tables are padded to a round number."""
     pieces, rows = len(tokenizer), model.config.vocab_size
-    if pieces != rows:
+    if pieces > rows:
         raise ValueError(
             f"the tokenizer has {pieces} pieces, but the model has vocab_size = {rows}: not made for each other"
         )

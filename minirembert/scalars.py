@@ -8,6 +8,7 @@ be written into JSON and handed to a kernel, and they do not widen float32 as a 
 
 import math
 import numbers
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -56,6 +57,22 @@ def as_switch(name: str, value: Any) -> bool:
     if not is_switch(value):
         raise TypeError(f"{name} must be True or False, got {value!r}")
     return bool(value)
+
+
+def plain(value: Any) -> Any:
+    """NumPy's scalars, also those in a tuple, as Python's own int, float, bool and str; anything else as it is."""
+    if isinstance(value, tuple) and type(value) is tuple:
+        return tuple(map(plain, value))
+    if is_switch(value):
+        return bool(value)
+    if is_integer(value):
+        return int(value)
+    if isinstance(value, np.str_):
+        return str(value)
+    if isinstance(value, numbers.Real):
+        with suppress(OverflowError):  # a fraction that no float can hold: who checks it says so
+            return float(value)
+    return value
 
 
 def _between(least: int | None, most: int | None) -> str:

@@ -2,10 +2,13 @@
 
 import argparse
 import dataclasses
-import math
 import types
 import typing
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
+
+from minirembert.scalars import is_integer, is_number, is_switch, plain
 
 
 def option(help: str, default: Any = dataclasses.MISSING, metavar: str | None = None) -> Any:
@@ -53,16 +56,64 @@ def _metavar(name: str, scalar: Any) -> str:
     return "DIR" if name in ("out", "model", "tokenizer") else "FILE"
 
 
-def is_number(value: Any) -> bool:
-    """Whether it is a finite number, and no truth value."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+def make_plain(settings: Any) -> None:
+    """Of a frozen dataclass: NumPy's scalars become Python's own, a list becomes a tuple and a path a string, where the field
+    is one. So settings can be compared, hashed and written as JSON.
+    """
+    for name, (kind, many, _) in _kinds(type(settings)).items():
+        value = getattr(settings, name)
+        value = plain(tuple(value) if many and isinstance(value, list) else value)
+        if kind is str:
+            value = tuple(map(_spelled, value)) if isinstance(value, tuple) else _spelled(value)
+        object.__setattr__(settings, name, value)
+
+
+def check_types(settings: Any) -> None:
+    """Raises ValueError, naming the field, for a value that is not of the field's type: int, float, bool, str, a tuple of one
+    of them, each with or without None. A float may be an integer, and infinite.
+    """
+    for name, (kind, many, optional) in _kinds(type(settings)).items():
+        value = getattr(settings, name)
+        if kind not in KINDS or (value is None and optional):
+            continue
+        what, fits = KINDS[kind]
+        if not (isinstance(value, tuple) and all(map(fits, value)) if many else fits(value)):
+            described = f"a tuple, each of its values {what}" if many else what
+            raise ValueError(f"{name} must be {described}{' or None' if optional else ''}, got {value!r}")
+
+
+def _kinds(settings: type) -> dict[str, tuple[Any, bool, bool]]:
+    """Field -> (int, False, True) for `int | None`: the scalar's type, whether it is a tuple of them, whether None may be."""
+    hints = typing.get_type_hints(settings)
+    kinds = {}
+    for field in dataclasses.fields(settings):
+        hint = hints[field.name]
+        optional = isinstance(hint, types.UnionType) and type(None) in typing.get_args(hint)
+        kinds[field.name] = _scalar(hint), typing.get_origin(hint) is tuple, optional
+    return kinds
+
+
+def _spelled(value: Any) -> Any:
+    return str(value) if isinstance(value, Path) else value
+
+
+def _is_real(value: Any) -> bool:
+    return is_integer(value) or isinstance(value, float)
+
+
+KINDS: dict[Any, tuple[str, Callable[[Any], bool]]] = {
+    int: ("an integer", is_integer),
+    float: ("a number", _is_real),
+    bool: ("true or false", is_switch),
+    str: ("a string", lambda value: isinstance(value, str)),
+}
 
 
 def require_integers(settings: Any, least: int, *names: str) -> None:
     """Raises ValueError, naming the field, for one that is no integer of at least `least`."""
     for name in names:
         value = getattr(settings, name)
-        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        if not is_integer(value) or value < least:
             raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}")
 
 

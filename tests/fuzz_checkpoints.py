@@ -21,7 +21,7 @@ import tracemalloc
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -245,16 +245,18 @@ def forking() -> Iterator[None]:
 def run(cases: range, formats: tuple[str, ...] = FORMATS, progress: bool = False) -> tuple[Counter[Any], list[str]]:
     """How often each (format, end) was, and the violations; case n is of format n modulo their number."""
     import h5py  # noqa: F401  (before the first fork)
-    from tqdm import tqdm
+
+    from minirembert.progress import progress as counted
 
     ends: Counter[Any] = Counter()
     found: list[str] = []
-    with tempfile.TemporaryDirectory() as name, forking(), warnings.catch_warnings():
+    counting = counted("damaging folders", len(cases), "cases") if progress else nullcontext()
+    with tempfile.TemporaryDirectory() as name, forking(), warnings.catch_warnings(), counting as bar:
         warnings.simplefilter("ignore")  # zipfile and PyTorch have something to say of what is done here to their files
         folders = make_folders(Path(name))
         for folder in folders.values():
             RemBertForMaskedLM.from_pretrained(folder)  # good ones load; and everything is imported now
-        for case in tqdm(cases, disable=None if progress else True, unit="case"):
+        for case in cases:
             format = formats[case % len(formats)]
             try:
                 ends[format, run_case(format, case, folders[format], Path(name) / "work")] += 1
@@ -262,7 +264,9 @@ def run(cases: range, formats: tuple[str, ...] = FORMATS, progress: bool = False
                 ends[format, "VIOLATION"] += 1
                 found.append(f"{format}, case {case}: {violation}")
                 if progress:
-                    tqdm.write(found[-1])
+                    print(found[-1], flush=True)
+            if bar is not None:
+                bar.advance()
     return ends, found
 
 

@@ -58,7 +58,7 @@ def changed(operation: Operation, change: Any) -> Side:
     "change",
     [
         lambda y: y * 1.001,
-        lambda y: y + (torch.arange(y.numel()).reshape(y.shape) == 7),
+        lambda y: y + (torch.arange(y.numel(), device=y.device).reshape(y.shape) == 7),
         lambda y: y * float("nan"),
         lambda y: y.double(),
         lambda y: y[:-1],

@@ -200,11 +200,77 @@ def test_a_damaged_file_is_named_with_its_line(tmp_path: Path, name: str, text: 
         read_sentences(write(tmp_path / name, text))
 
 
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('{"text": "a", "label": NaN}', "label is NaN, which is no number"),
+        ('{"text": NaN, "label": 1}', "text is NaN, which is no number"),
+        ('{"text": "a", "label": Infinity}', "label is Infinity, which is no number"),
+        ('{"text": "a", "label": -Infinity}', "label is -Infinity, which is no number"),
+        ('{"text": "a", "label": 1e400}', "label is Infinity, which is no number"),
+        ('{"text_a": "a", "text_b": NaN, "label": 1}', "text_b is NaN, which is no number"),
+        ('{"text": "a", "label": 1, "label": 2}', "the key 'label' stands there twice"),
+        ('{"text": "a", "label": 1, "label": 1}', "the key 'label' stands there twice"),
+        ('{"text": "a", "label": 1, "\\u0074ext": "b"}', "the key 'text' stands there twice"),
+        ('{"text": "a", "label": 1, "more": {"x": 1, "x": 2}}', "the key 'x' stands there twice"),
+        ('{"text": true, "label": 1}', "text must be a string or a number, got true"),
+        ('{"text": "a", "label": {"x": 1}}', "label must be a string or a number, got dict"),
+        ('{"text": "a", "label": "\\ud800"}', r"label has \\ud800, half of a surrogate pair"),
+        ('{"text": "a \\udc00 b", "label": "x"}', r"text has \\udc00, half of a surrogate pair"),
+        ('{"text": "a", "label": ' + "1" * 5000 + "}", "not JSON"),
+    ],
+)
+def test_a_value_that_is_no_label_and_no_text(tmp_path: Path, line: str, message: str) -> None:
+    path = write(tmp_path / "x.jsonl", '{"text": "a", "label": 1}\n' + line + "\n")
+    with pytest.raises(ValueError, match=f"x.jsonl, line 2: .*{message}"):
+        read_sentences(path)
+
+
+@pytest.mark.parametrize(
+    ("written", "label"),
+    [
+        (("1", "1.0", "1e0", "10E-1", '"1"', "1.0000000000000000001"), "1"),
+        (("0", "0.0", "-0.0", "-0", "0e5"), "0"),
+        (("-3", "-3.0"), "-3"),
+        (("0.5", "5e-1", "0.50"), "0.5"),
+        (("1e22", "1" + "0" * 22), "1" + "0" * 22),
+        (("true", '"True"'), "True"),
+        (('"1.0"', '" 1.0 "'), "1.0"),
+        (('"NaN"',), "NaN"),
+        (('"\\ud83d\\ude00"', '"\U0001f600"'), "\U0001f600"),
+    ],
+)
+def test_one_number_is_one_class(tmp_path: Path, written: tuple[str, ...], label: str) -> None:
+    lines = [f'{{"text": "a", "label": {one}, "unread": NaN}}' for one in written]
+    found = read_sentences(write(tmp_path / "x.jsonl", "\n".join(lines)))
+    assert {sentence.label for sentence in found} == {label}
+
+
+def test_in_a_table_everything_is_text(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.tsv", 'text\tlabel\nNaN\tInfinity\n"a"\t1\n1\t1.0\nnull\ttrue\n')
+    assert [(one.text, one.label) for one in read_sentences(path)] == [
+        ("NaN", "Infinity"), ('"a"', "1"), ("1", "1.0"), ("null", "true"),
+    ]  # fmt: skip
+
+
 def test_a_cell_may_be_longer_than_the_csv_module_allows(tmp_path: Path) -> None:
     path = write(tmp_path / "x.tsv", f"\ufefftext\tlabel\r\n{'a' * 200_000}\tyes\r\nb\rb\tno \r\n")
     long, short = read_sentences(path)
     assert (len(long.text), long.label) == (200_000, "yes")
     assert short == ("b\rb", None, "no")
+
+
+def test_both_texts_of_a_pair_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With their token types, and the label of each."""
+    given = {}
+
+    def tokenizer(first: list[str], second: list[str] | None, **options: object) -> dict[str, np.ndarray]:
+        given["texts"] = (first, second)
+        return {"input_ids": np.ones((2, 3), int), "attention_mask": np.ones((2, 3), int)}
+
+    pairs = [Sentence("a", "b", "x"), Sentence("c", "d", "y")]
+    batch = encode_sentences(pairs, tokenizer, {"x": 0, "y": 1}, 8)  # type: ignore[arg-type]
+    assert given["texts"] == (["a", "c"], ["b", "d"]) and batch["labels"].tolist() == [0, 1]
 
 
 def test_a_batch_of_sentences_and_pairs_is_refused() -> None:
@@ -220,15 +286,72 @@ def test_conllu_skips_ranges_and_empty_nodes(tmp_path: Path) -> None:
     assert read_conllu(path) == [(("vamos", "nos"), ("VERB", "PRON"))]
 
 
+def test_the_last_sentence_needs_no_empty_line_after_it(tmp_path: Path) -> None:
+    row = "1\tno\t_\tINTJ" + "\t_" * 6
+    assert read_conllu(write(tmp_path / "x.conllu", f"{row}\n\n{row}")) == [(("no",), ("INTJ",))] * 2
+
+
 def test_conllu_may_begin_with_a_byte_order_mark_and_end_its_lines_with_a_carriage_return(tmp_path: Path) -> None:
     row = "1\tno\t_\tINTJ" + "\t_" * 6
     path = write(tmp_path / "x.CONLLU", f"\ufeff{row}\r\n\r\n# more\r\n{row}\r\n")
     assert read_conllu(path) == [(("no",), ("INTJ",))] * 2
 
 
+def rows(*ids: str) -> str:
+    return "".join(f"{id}\tform{id}\t_\tNOUN" + "\t_" * 6 + "\n" if id else "\n" for id in ids)
+
+
+@pytest.mark.parametrize(
+    ("ids", "words"),
+    [
+        (("1", "2", "3"), 3),
+        (("1-2", "1", "2", "3-4", "3", "4"), 4),
+        (("0.1", "0.2", "1", "1.1", "1.2", "1.3", "2", "2.1"), 2),
+        (("1", "1.1", "2-4", "2", "2.1", "3", "4"), 4),
+        (tuple(map(str, range(1, 121))), 120),
+    ],
+)
+def test_conllu_ids_that_are_right(tmp_path: Path, ids: tuple[str, ...], words: int) -> None:
+    path = write(tmp_path / "x.conllu", rows(*ids, "") + "# next\n" + rows(*ids))
+    forms = tuple(f"form{id}" for id in ids if id.isdigit())
+    assert [sentence.words for sentence in read_conllu(path)] == [forms] * 2 and len(forms) == words
+
+
+@pytest.mark.parametrize(
+    ("ids", "line", "message"),
+    [
+        (("1", "2", "1"), 4, "numbered 1, 2, 3, so this one is 3, got 1; an empty line ends a sentence"),
+        (("1", "1"), 3, "so this one is 2, got 1"),
+        (("1", "3"), 3, "so this one is 2, got 3"),
+        (("0", "1"), 2, "must be like 3, 3-4 or 3.1, got '0'"),
+        (("2", "3"), 2, "so this one is 1, got 2"),
+        (("1", "2", "", "2"), 5, "so this one is 1, got 2"),
+        (("3", "2", "1"), 2, "so this one is 1, got 3"),
+        (("01",), 2, "must be like 3, 3-4 or 3.1, got '01'"),
+        (("-1",), 2, "must be like"),
+        (("9" * 5000,), 2, "must be like"),
+        (("1", "1-2", "2"), 3, "a range stands before its first word and goes up, got 1-2 before word 2"),
+        (("2-3", "1", "2", "3"), 2, "got 2-3 before word 1"),
+        (("1-1", "1"), 2, "got 1-1"),
+        (("1", "2-1", "2"), 3, "got 2-1"),
+        (("1-2", "1", "2-3", "2", "3"), 4, "got 2-3 before word 2"),
+        (("1-3", "1", "2"), 2, "the range ends with 3, the sentence with 2"),
+        (("1-3", "1", "2", "", "1"), 2, "the range ends with 3, the sentence with 2"),
+        (("1.1", "1"), 2, r"an empty node after word 0 is numbered 0\.1, got 1\.1"),
+        (("1", "1.2", "2"), 3, r"an empty node after word 1 is numbered 1\.1, got 1\.2"),
+        (("1", "1.1", "1.1", "2"), 4, r"is numbered 1\.2, got 1\.1"),
+        (("1", "2", "1.1"), 4, r"an empty node after word 2 is numbered 2\.1, got 1\.1"),
+        (("1", "1.0", "2"), 3, "must be like"),
+    ],
+)  # fmt: skip
+def test_conllu_ids_that_are_wrong(tmp_path: Path, ids: tuple[str, ...], line: int, message: str) -> None:
+    with pytest.raises(ValueError, match=rf"x.conllu, line {line}: .*{message}"):
+        read_conllu(write(tmp_path / "x.conllu", "# a comment\n" + rows(*ids)))
+
+
 def test_conllu_sentences_without_a_tag_are_left_out(tmp_path: Path) -> None:
     tagged, untagged = ("1\tno\t_\t" + tag + "\t_" * 6 for tag in ("INTJ", "_"))
-    path = write(tmp_path / "x.conllu", f"{untagged}\n\n{tagged}\n{untagged}\n")
+    path = write(tmp_path / "x.conllu", f"{untagged}\n\n{tagged}\n2{untagged[1:]}\n")
     assert read_conllu(path) == [(("no", "no"), ("INTJ", "_"))]
     with pytest.raises(ValueError, match=r"y.conllu has no tags: the fourth field \(UPOS\) of every word is _"):
         read_conllu(write(tmp_path / "y.conllu", untagged))

@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 from checks import PARITY_OUTPUTS
 
-from minirembert import RemBertConfig, RemBertForMaskedLM, RemBertModel, RemBertTokenizer
+from minirembert import (
+    RemBertConfig,
+    RemBertForMaskedLM,
+    RemBertForSequenceClassification,
+    RemBertForTokenClassification,
+    RemBertModel,
+    RemBertTokenizer,
+)
+from minirembert.data.labelled import Sentence, TaggedSentence, encode_sentences, encode_tagged
 from minirembert.inference import embed, fill_mask
 from minirembert.tokenization.training import train_tokenizer
 
@@ -84,13 +92,72 @@ def test_a_damaged_row_is_named_by_the_first_sentence_that_has_it(tokenizer: Rem
     assert np.isfinite(embed(model, tokenizer, SENTENCES[:1])).all()
 
 
-@pytest.mark.parametrize("rows", [-1, 1])
-def test_the_tokenizer_of_another_model(tokenizer: RemBertTokenizer, rows: int) -> None:
-    message = f"the tokenizer has {len(tokenizer)} pieces, but the model has vocab_size = {len(tokenizer) + rows}"
+def test_the_tokenizer_of_another_model(tokenizer: RemBertTokenizer) -> None:
+    message = f"the tokenizer has {len(tokenizer)} pieces, but the model has vocab_size = {len(tokenizer) - 1}"
     with pytest.raises(ValueError, match=message):
-        embed(encoder(tokenizer, rows), tokenizer, SENTENCES)
+        embed(encoder(tokenizer, -1), tokenizer, SENTENCES)
     with pytest.raises(ValueError, match=message):
-        fill_mask(filler(tokenizer, rows), tokenizer, "the [MASK]")
+        fill_mask(filler(tokenizer, -1), tokenizer, "the [MASK]")
+
+
+@pytest.mark.parametrize("rows", [1, 36])
+def test_rows_that_are_no_piece_are_never_proposed(tokenizer: RemBertTokenizer, rows: int) -> None:
+    """Tables are often padded to a multiple of 8 or 64. Nothing that is in these rows changes an answer."""
+    pieces = len(tokenizer)
+    padded, whole = filler(tokenizer, rows), filler(tokenizer)
+    for name, array in whole.parameters.items():
+        wide = padded.parameters[name]
+        array[...] = wide[:pieces] if wide.shape != array.shape else wide
+    padded.parameters["cls.predictions.decoder.bias"][pieces:] = 1e3  # by far the best
+    guesses = fill_mask(padded, tokenizer, "the [MASK] sees a [MASK]", top=pieces + rows)
+    assert guesses == fill_mask(whole, tokenizer, "the [MASK] sees a [MASK]", top=pieces)
+    for of_mask in guesses:
+        assert {guess.token for guess in of_mask} == {*tokenizer.get_vocab()}
+        np.testing.assert_allclose(
+            sum(guess.probability for guess in of_mask), 1, rtol=1e-5
+        )  # float32, some thirty terms
+    assert embed(encoder(tokenizer, rows), tokenizer, SENTENCES).shape == (len(SENTENCES), SIZES["hidden_size"])
+
+
+@pytest.fixture
+def left(tokenizer: RemBertTokenizer, monkeypatch: pytest.MonkeyPatch) -> RemBertTokenizer:
+    monkeypatch.setattr(tokenizer, "padding_side", "left")
+    return tokenizer
+
+
+def test_a_sentence_vector_does_not_depend_on_its_neighbours(left: RemBertTokenizer) -> None:
+    """Nor on the side on which the tokenizer pads: each sentence of a batch, and alone."""
+    model = encoder(left)
+    sentences = ["a", "the cat sleeps", "no bird sees a cat"]
+    together = embed(model, left, sentences)
+    for sentence, vector in zip(sentences, together, strict=True):
+        ids = left.encode(sentence)
+        alone = model([ids]).last_hidden_state[0, 1:-1].mean(axis=0)
+        np.testing.assert_allclose(vector, alone, rtol=PARITY_OUTPUTS)
+
+
+def test_labelled_batches_do_not_depend_on_the_side_of_the_padding(left: RemBertTokenizer) -> None:
+    """The first token is pooled and the tags stand where their words do."""
+    config = {**SIZES, "vocab_size": len(left)}
+    sentences = [Sentence("a", None, "x"), Sentence("no bird sees a cat", None, "y")]
+    batch = encode_sentences(sentences, left, {"x": 0, "y": 1}, 12)
+    assert (batch["input_ids"][:, 0] == left.cls_token_id).all() and batch["labels"].tolist() == [0, 1]
+    classifier = RemBertForSequenceClassification(RemBertConfig(**config), dtype="float64")
+    for row, sentence in zip(classifier(**batch).logits, sentences, strict=True):
+        np.testing.assert_allclose(row, classifier([left.encode(sentence.text)]).logits[0], rtol=PARITY_OUTPUTS)
+
+    tagged = [TaggedSentence(("a",), ("D",)), TaggedSentence(("no", "bird"), ("D", "N"))]
+    batch = encode_tagged(tagged, left, {"D": 0, "N": 1}, 12)
+    tagger = RemBertForTokenClassification(RemBertConfig(**config), dtype="float64")
+    for n, sentence in enumerate(tagged):
+        length = int(batch["attention_mask"][n].sum())
+        ids = left.encode(" ".join(sentence.words))
+        assert batch["input_ids"][n, :length].tolist() == ids
+        labels = batch["labels"][n]
+        assert labels[labels != -100].tolist() == [{"D": 0, "N": 1}[tag] for tag in sentence.tags]
+        assert (labels[length:] == -100).all() and (batch["attention_mask"][n, :length] == 1).all()
+        logits = tagger(**{name: batch[name] for name in ("input_ids", "attention_mask")}).logits[n, :length]
+        np.testing.assert_allclose(logits, tagger([ids]).logits[0], rtol=PARITY_OUTPUTS)
 
 
 def test_a_text_longer_than_the_positions(tokenizer: RemBertTokenizer) -> None:

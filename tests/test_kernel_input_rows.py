@@ -300,6 +300,11 @@ def test_adamw_refuses_parameters_that_it_cannot_write_to():
         ({"a": numbers(2, 3), "b": numbers(5)}, ValueError, r"the gradient of a has shape \(2, 3\), expected \(3, 2\)"),
         ({"a": numbers(3, 2), "b": numbers(5, dtype=np.int64)}, TypeError, "got torch.int64 for the gradient of b"),
         ({"a": numbers(3, 2), "b": None}, TypeError, "the gradient of b must be .*, got NoneType"),
+        (
+            {"a": numbers(3, 2), "b": numbers(5), "c": numbers(5)},
+            ValueError,
+            "AdamW: there is a gradient for c, which is not one of the parameters",
+        ),
     ],
 )
 @KINDS
@@ -310,3 +315,43 @@ def test_adamw_refuses_gradients_that_do_not_fit_and_writes_nothing(gradients, e
         optimizer.step({name: kind(gradient) for name, gradient in gradients.items()}, 0.1)
     assert optimizer.step_count == 0
     assert all(bool((p == 1).all()) for p in parameters.values())
+
+
+LOADED = {"a": numbers(3, 2), "b": numbers(5)}
+
+
+@pytest.mark.parametrize(
+    ("weights", "state", "error", "message"),
+    [
+        ({"b": None}, {}, TypeError, "the saved array of b must be .*, got NoneType"),
+        ({"b": numbers(1)}, {}, ValueError, r"the saved array of b has shape \(1,\), expected \(5,\)"),
+        ({"a": numbers(2)}, {}, ValueError, r"the saved array of a has shape \(2,\), expected \(3, 2\)"),
+        ({"a": numbers(3, 2, dtype=np.int64)}, {}, TypeError, "got torch.int64 for the saved array of a"),
+        ({}, {"v.a": numbers(1, 2)}, ValueError, r"the saved array of v.a has shape \(1, 2\), expected \(3, 2\)"),
+        ({}, {"m.b": numbers(1)}, ValueError, r"the saved array of m.b has shape \(1,\), expected \(5,\)"),
+    ],
+)
+@KINDS
+def test_adamw_loads_no_array_of_another_shape_and_writes_nothing(weights, state, error, message, kind):
+    """Torch would repeat a small one."""
+    parameters = {"a": torch.ones(3, 2, device=DEVICE), "b": torch.ones(5, device=DEVICE)}
+    optimizer = AdamW(parameters)
+    moments = {f"{kind}.{name}": array for kind in "mv" for name, array in LOADED.items()}
+    with pytest.raises(error, match=message):
+        optimizer.load(
+            *({n: kind(a) for n, a in each.items()} for each in (LOADED | weights, moments | state)), step_count=3
+        )
+    with pytest.raises(ValueError, match="there is no saved array for b"):
+        optimizer.load({"a": LOADED["a"]}, moments, step_count=3)
+    with pytest.raises(ValueError, match="step_count"):
+        optimizer.load(LOADED, moments, step_count=-1)
+    assert optimizer.step_count == 0
+    assert all(bool((p == 1).all()) for p in parameters.values())
+    assert all(bool((array == 0).all()) for array in (*optimizer.m.values(), *optimizer.v.values()))
+
+
+@pytest.mark.parametrize("ids", [[5], [-1], [0, 6], [[0, 4], [5, 1]]])
+def test_ids_just_beyond_the_table(ids):
+    """In our sentence, not in torch's or, on a GPU, in a dead process."""
+    with pytest.raises(IndexError, match=r"^ids.* is (5|-1|6), but the table has rows 0 to 4$"):
+        OPS["embedding"].forward(numbers(5, 6), np.array(ids))

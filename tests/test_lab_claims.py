@@ -15,7 +15,9 @@ from hypothesis import strategies as st
 from minirembert.lab.claims import CLAIMS, EQUAL, NOT_SHOWN, SHOWN, Comparison, find
 from minirembert.lab.claims.claim import Claim, panel
 from minirembert.lab.claims.comparison import INSIDE, OPPOSITE, Everywhere
-from minirembert.lab.claims.counts import counted
+from minirembert.lab.claims.counts import EveryCount, counted
+from minirembert.lab.claims.margins import loss, transfer
+from minirembert.lab.paper import ROWS
 from minirembert.lab.statistics import t_interval, t_quantile
 
 # Student's t at 0.975, as tables print it.
@@ -308,3 +310,67 @@ def test_an_unknown_claim_is_answered_with_those_there_are(name: str) -> None:
     with pytest.raises(ValueError, match="there is no claim") as error:
         find(name)
     assert ", ".join(CLAIMS) in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [(" 3", "3"), ("TASKS", "tasks"), ("Claim 3B", "3b"), ("claim_tasks", "tasks"), ("claim-2c", "2c")],
+)
+def test_a_claim_that_is_nearly_named_is_suggested_and_not_taken(name: str, meant: str) -> None:
+    with pytest.raises(ValueError, match=f"did you mean {meant}[?]$"):
+        find(name)
+    assert find(meant) is CLAIMS[meant]
+
+
+def test_what_is_kept_of_each_arm() -> None:
+    """All that a panel shows, and both arms of each comparison."""
+    comparisons = (Comparison("x", "loss", "a", "b"), Comparison("y", "kl", "a"), EveryCount("z", "met", 1))
+    panels = (panel("rank", "c", "a"), panel("loss", "b"))
+    kept = Claim("9", "t", "p", "q", "r", comparisons, panels).columns
+    assert kept == {"c": ["rank"], "a": ["rank", "loss", "kl"], "b": ["loss"]}
+    alone = Claim("9", "t", "p", "q", "r", comparisons[:1], ()).columns
+    assert alone == {"a": ["loss"], "b": ["loss"]}
+
+
+def test_everywhere_is_in_every_run_of_every_arm() -> None:
+    """One wrong run of one arm is enough; and the arms are named that have one."""
+    runs = {"a": {0: {"x": 1}, 1: {"x": 2}}, "b": {0: {"x": 1}, 1: {"x": 1}}, "c": {0: {"x": 3}}}
+    finding = Everywhere("x", "x", 1).judge(runs)
+    assert (finding.outcome, finding.note, finding.holds) == (NOT_SHOWN, "1 of 3; not in a, c", False)
+    assert Everywhere("x", "x", 1).judge({"b": runs["b"]}).note == "1 of 1"
+    with pytest.raises(ValueError, match="'x' of 'd' with seed 0 must be a finite number"):
+        Everywhere("x", "x", 1).judge({"d": {0: {"x": "1"}}})
+
+
+def test_figures_are_counted_row_by_row() -> None:
+    """Three figures printed of one row and three met; of another two and none, which a reason explains."""
+    counts = {row.name: counted()[row.name][0] for row in ROWS}
+    assert counts["mBERT"] == {"printed": 3, "met": 3, "unexplained": 0}
+    assert counts["reinvested in H 1024"] == {"printed": 2, "met": 0, "unexplained": 0}
+    assert counts["English, O 128"] == {"printed": 2, "met": 2, "unexplained": 0}
+    assert sum(of["printed"] for of in counts.values()) == 47 and len(counts) == len(ROWS)
+
+
+def test_a_row_without_a_reason_is_not_explained(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [row._replace(why="") for row in ROWS if row.name in ("reinvested in H 1024", "mBERT")]
+    monkeypatch.setattr("minirembert.lab.claims.counts.ROWS", rows)
+    assert [run[0]["unexplained"] for run in counted().values()] == [0, 2]
+    judgement = find("0").judge(counted())
+    assert (judgement.verdict, judgement.note) == (NOT_SHOWN, "1 of 2; not in reinvested in H 1024")
+
+
+def test_what_losses_and_transfer_are_compared_by() -> None:
+    """The bands and seeds that the rules name; a bound of its own, and there is no band."""
+    assert loss("x", "a", "b") == Comparison("x", "loss", "a", "b", "above", 0.0, 0.05, 3)
+    assert loss("x", "a", "b", claimed="below", bound=0.1) == Comparison("x", "loss", "a", "b", "below", 0.1, None, 3)
+    assert transfer("x", "a", "b", claimed="equal", required=False) == Comparison(
+        "x", "transfer", "a", "b", "equal", 0.0, 0.03, 8, False
+    )
+
+
+def test_runs_are_paired_by_seed_in_whatever_order_they_come() -> None:
+    """Findings too, which a figure and a file show."""
+    ours = {seed: {"loss": float(10 * seed)} for seed in (2, 0, 1)}
+    theirs = {seed: {"loss": float(seed)} for seed in (1, 2, 0)}
+    finding = Comparison("x", "loss", "a", "b").judge({"a": ours, "b": theirs})
+    assert list(finding.values.items()) == [(0, 0.0), (1, 9.0), (2, 18.0)]

@@ -1,7 +1,7 @@
 """From arms to jobs, from records to numbers, from numbers to a result file and back."""
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -10,16 +10,20 @@ import lab_records
 import numpy as np
 import pytest
 
-from minirembert.lab.claims import CLAIMS, find
+from minirembert.lab.claims import CLAIMS, find, results
 from minirembert.lab.claims.arms import ARMS, HEADS, TWINS, job, label
+from minirembert.lab.claims.claim import Claim
 from minirembert.lab.claims.profiles import JUDGED, PROFILES, Profile
 from minirembert.lab.claims.quantities import QUANTITIES
-from minirembert.lab.claims.results import jobs_of, load, save
+from minirembert.lab.claims.results import COMMITTED, jobs_of, load, run_claim, save
 from minirembert.lab.conventions import Phase
-from minirembert.lab.experiment import Experiment, Twins
+from minirembert.lab.experiment import Baseline, Experiment, Finetuning, Training, Twins
 from minirembert.lab.jobs import settings_of
 from minirembert.lab.ledger import total
 from minirembert.lab.rank_of_head import HeadExperiment
+from minirembert.lab.tasks import TASKS
+from minirembert.lab.tasks.baselines import BASELINES
+from minirembert.lab.variant import Variant
 from minirembert.lab.world import World, build_corpus
 
 MANY_TIED, MANY_DEEPER = "tied H, many words", "H/4-H, many words, deeper"
@@ -230,3 +234,171 @@ def test_no_result(tmp_path: Path) -> None:
         FileNotFoundError, match=r"claim_2b[.]json does not exist: run it with `minirembert lab run 2b --profile smoke`"
     ):
         load(tmp_path / "smoke", find("2b"))
+
+
+@pytest.mark.parametrize("claim", CLAIMS.values(), ids=CLAIMS)
+def test_the_results_that_come_with_the_package_are_of_the_rules_as_they_are(claim: Claim) -> None:
+    """Written down before the code was changed last: the rule, what came of it, and the settings of every arm."""
+    content = json.loads((COMMITTED / "lesson" / f"claim_{claim.name}.json").read_text("utf-8"))
+    result = load(COMMITTED / "lesson", claim)
+    assert content["rule"] == claim.rule and content["title"] == claim.title
+    assert content["comparisons"] == json.loads(json.dumps([asdict(one) for one in claim.comparisons]))
+    found = [finding._asdict() | {"interval": finding.interval and finding.interval._asdict()}
+             for finding in result.judgement.findings]  # fmt: skip
+    assert content["findings"] == json.loads(json.dumps(found))
+    if claim.columns:
+        assert {arm: made["settings"] for arm, made in content["arms"].items()} == {
+            arm: settings_of(job(arm, PROFILES["lesson"], 0)) for arm in claim.columns
+        }
+        assert {arm: set(run["0"]) for arm, run in content["runs"].items()} == {
+            arm: set(quantities) for arm, quantities in claim.columns.items()
+        }
+
+
+# A profile whose every number is its own.
+ODD = replace(
+    PROFILES["lesson"],
+    name="odd",
+    seeds=3,
+    variant=Variant(hidden_size=32, num_hidden_layers=3, num_attention_heads=2, head="linear"),
+    world=World(languages=3, breadth=0.0, sentences=50, held_out=20),
+    wide_world=World(languages=3, breadth=0.0, sentences=50, held_out=20, synonyms=2),
+    deeper_layers=5,
+    training=Training(steps=7, batch_size=9, learning_rate=0.1, warmup=2, twice_every=3, backend="triton", dtype="float64"),
+    finetuning=Finetuning(tasks=JUDGED, steps=4, batch_size=6, learning_rate=0.2, examples=30, scored=13),
+    head=HeadExperiment(hidden_size=8, vocab_size=50, contexts=20, steps=11),
+)  # fmt: skip
+MADE = {  # arm -> E, O, tied, L, dropped, synonyms, silent
+    "tied H": (32, 32, True, 3, (0,), 1, 0),
+    "H-H": (32, 32, False, 3, (0,), 1, 0),
+    "H/16-H": (2, 32, False, 3, (0,), 1, 0),
+    "H/4-H": (8, 32, False, 3, (0, 1), 1, 0),
+    "H-H/4": (32, 8, False, 3, (0,), 1, 0),
+    "H/4-H/4": (8, 8, False, 3, (0, 1), 1, 0),
+    "H/4-4H": (8, 128, False, 3, (0, 1), 1, 0),
+    "H/4-4H, one language": (8, 128, False, 3, (0,), 1, 2),
+    "tied H, many words": (32, 32, True, 3, (0,), 2, 0),
+    "H/4-H, many words, deeper": (8, 32, False, 5, (0,), 2, 0),
+}
+
+
+def by_hand(arm: str, seed: int) -> Experiment:
+    E, O, tied, L, dropped, synonyms, silent = MADE[arm]  # noqa: E741
+    return Experiment(
+        Variant(E, O, 32, L, 2, tied, "linear"),
+        World(languages=3, breadth=0.0, sentences=50, held_out=20, synonyms=synonyms, silent=silent),
+        ODD.training, replace(ODD.finetuning, dropped=dropped), seed,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("seed", [0, 4])
+def test_every_arm_by_hand(seed: int) -> None:
+    assert MADE.keys() == ARMS.keys()
+    for arm in MADE:
+        assert job(arm, ODD, seed) == by_hand(arm, seed)
+    assert job(TWINS, ODD, seed) == Twins(by_hand("tied H", seed), by_hand("H-H", seed))
+    of = replace(by_hand("H/4-4H", seed), finetuning=ODD.finetuning)
+    for name in BASELINES:
+        assert job(name, ODD, seed) == Baseline(of.variant, of.world, of.training, of.finetuning, seed, name=name)
+        assert label(name, ODD) == name
+    for arm, (head, outputs) in {
+        "linear H": ("linear", 8), "linear 4H": ("linear", 32), "linear 16H": ("linear", 128),
+        "gelu_ln H": ("gelu_ln", 8), "gelu_ln 4H": ("gelu_ln", 32), "gelu_ln 16H": ("gelu_ln", 128),
+    }.items():  # fmt: skip
+        assert job(arm, ODD, seed) == HeadExperiment(head, outputs, 8, 50, 20, steps=11, seed=seed)
+        assert label(arm, ODD) == f"{head}, O {outputs}"
+    assert {arm: label(arm, ODD) for arm in MADE} == {
+        "tied H": "tied 32", "H-H": "32-32", "H/16-H": "2-32", "H/4-H": "8-32", "H-H/4": "32-8", "H/4-H/4": "8-8",
+        "H/4-4H": "8-128", "H/4-4H, one language": "8-128, one language", "tied H, many words": "tied 32, L 3",
+        "H/4-H, many words, deeper": "8-32, L 5",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["0b", "1b", "2c", "4b", "tasks"])
+def test_a_claim_is_judged_on_its_own_runs(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Every seed of every arm, with what they need; the seconds of all of them; who made them, each pair once."""
+    claim, asked, rng = find(name), [], np.random.default_rng(7)
+    made: dict[Any, dict[str, Any]] = {}
+
+    def records(jobs: Any, cache: Path, processes: Any, title: str) -> list[dict[str, Any]]:
+        asked.append((list(jobs), cache, processes, title))
+        for number, one in enumerate(jobs):
+            needed = isinstance(one, Experiment) and one.finetuning is None
+            measured = {} if needed else lab_records.record(one, rng)["measured"]
+            of = {"commit": "bad"[number % 3], "versions": {"numpy": "2", "minirembert": str(one.seed)}}
+            made[one] = {
+                "settings": settings_of(one), "measured": measured, "provenance": {**of, "seconds": 2.0**-number}
+            }  # fmt: skip
+        return [made[one] for one in jobs]
+
+    monkeypatch.setattr(results, "records", records)
+    result = run_claim(claim, ODD, tmp_path, 3)
+    ((jobs, cache, processes, title),) = asked
+    assert (cache, processes, title) == (tmp_path, 3, f"claim {name}")
+    wanted = {(arm, seed): job(arm, ODD, seed) for arm in claim.columns for seed in (0, 1, 2)}
+    needs = {need for one in wanted.values() for need in one.needs.values()}
+    assert set(jobs) == set(wanted.values()) | needs and len(jobs) == len(set(jobs))
+    assert set(jobs_of([claim], ODD)) == set(wanted.values())
+    assert result.runs == {
+        arm: {
+            seed: {quantity: QUANTITIES[quantity].of(made[wanted[arm, seed]]) for quantity in quantities}
+            for seed in (0, 1, 2)
+        }
+        for arm, quantities in claim.columns.items()
+    }
+    assert result.judgement == claim.judge(result.runs) and result.profile == "odd" and result.seeds == [0, 1, 2]
+    assert result.seconds == sum(2.0**-number for number in range(len(jobs)))
+    assert result.arms == {arm: (label(arm, ODD), settings_of(job(arm, ODD, 0))) for arm in claim.columns}
+    made_by = [record["provenance"] for record in made.values()]
+    pairs = sorted({(of["commit"], of["versions"]["minirembert"]) for of in made_by})
+    assert result.provenance["runs"] == [
+        {"commit": commit, "versions": {"minirembert": version, "numpy": "2"}} for commit, version in pairs
+    ]
+
+
+def test_what_is_saved(tmp_path: Path) -> None:
+    """The file, as JSON has it."""
+    result = lab_records.result(find("2"), seeds=3)._replace(seconds=12.36)
+    content = json.loads(save(result, tmp_path).read_text("utf-8"))
+    assert (content["format"], content["claim"], content["profile"]) == (1, "2", "lesson")
+    assert (content["seeds"], content["seconds"]) == ([0, 1, 2], 12.4)
+    assert (content["verdict"], content["note"]) == (result.judgement.verdict, result.judgement.note)
+    assert content["runs"] == json.loads(json.dumps(result.runs)) and content["provenance"] == result.provenance
+    for stored, finding in zip(content["findings"], result.judgement.findings, strict=True):
+        assert stored["values"] == {str(seed): value for seed, value in finding.values.items()}
+        assert finding.interval is not None
+        assert list(stored["interval"].values()) == list(finding.interval)
+        assert (stored["outcome"], stored["holds"]) == (finding.outcome, finding.holds)
+
+
+def test_every_quantity_by_hand() -> None:
+    """Records whose every number is another."""
+    sides = {"step": [0, 20, 40, 60], "input": [1.0, 2.0, 3.0, 4.0], "output": [2.0, 4.0, 6.0, 8.0]}
+    world = {**asdict(World(languages=3)), "overlap": 0.5}
+    kept = {
+        "2": {"tags": {"a": 0.9, "b": 0.5, "c": 0.1}, "inference": {"a": 0.7, "b": 0.3, "c": 0.4}},
+        "1": {"tags": {"a": 0.8, "b": 0.6, "c": 0.3}, "inference": {"a": 0.6, "b": 0.2, "c": 0.8}},
+    }
+    measured = {
+        "loss": 2.5, "accuracy": 0.25, "parameters": {"pre-training": 900, "fine-tuning": 400}, "tasks": kept,
+        "retrieval": {"with_mean": [0.1, 0.8, 0.3], "pool": 10.0}, "side_gradients": sides,
+        "cka": {"input": 0.2, "output": 0.7, "chance": 0.1}, "kl": 0.6, "rank": 20, "printed": 4, "met": 3, "unexplained": 1,
+    }  # fmt: skip
+    settings = {"seed": 0, "variant": {"num_hidden_layers": 2}, "world": world, "hidden_size": 16}
+    record = {"settings": settings, "measured": measured}
+    expected = {
+        "loss": 2.5, "accuracy": 0.25, "transfer": (0.5 + 0.1 + 0.3 + 0.4) / 4, "in_language": (0.9 + 0.7) / 2,
+        "gain_of_dropping": (0.6 + 0.3 + 0.2 + 0.8 - 0.5 - 0.1 - 0.3 - 0.4) / 4,
+        "tags, learned": 0.9, "tags, other": 0.3, "inference, learned": 0.7, "inference, other": 0.35,
+        "retrieval": [0.1, 0.8, 0.3], "last_minus_middle": 0.3 - 0.8, "part_of_last": 0.4 / (0.4 + 0.9),
+        "parameters_pretraining": 900, "parameters_finetuning": 400,
+        "cka_input": 0.2, "cka_output": 0.7, "cka_chance": 0.1, "cka_output_minus_input": 0.5,
+        "gradient_input": 2.5, "gradient_output": 5.0, "gradient_ratio": 1.0,
+        "kl": 0.6, "rank": 20, "rank_over_limit": 3.0, "printed": 4, "met": 3, "unexplained": 1,
+    }  # fmt: skip
+    others = {f"{task}, {where}" for task in TASKS for where in ("learned", "other")} - expected.keys()
+    assert expected.keys() | others == QUANTITIES.keys()
+    for name, value in expected.items():
+        found = QUANTITIES[name].of(record)
+        np.testing.assert_allclose(found, value, rtol=16 * np.finfo(float).eps, err_msg=name)
+        assert QUANTITIES[name].by_layer == isinstance(value, list)

@@ -11,9 +11,10 @@ import lab_records
 import pytest
 
 from minirembert.cli import main
-from minirembert.lab import lab_command
+from minirembert.lab import lab_command, report
 from minirembert.lab.claims import CLAIMS, find
-from minirembert.lab.claims.results import save
+from minirembert.lab.claims.profiles import PROFILES
+from minirembert.lab.claims.results import jobs_of, save
 
 
 def test_every_claim_runs_and_is_drawn(
@@ -155,3 +156,60 @@ def test_a_wrong_command_line(arguments: list[str], capsys: pytest.CaptureFixtur
     with pytest.raises(SystemExit) as stop:
         main(["lab", *arguments])
     assert stop.value.code == 2 and capsys.readouterr().err
+
+
+def test_every_option_of_a_run_is_handed_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Claims, profile, cache, processes and results; by default the lesson, in folders beside the caller."""
+    asked: list[Any] = []
+    monkeypatch.setattr(lab_command, "records", lambda *given: asked.append(given))
+
+    def run_claim(claim: Any, profile: Any, cache: Path, processes: Any) -> Any:
+        asked.append((claim.name, profile, cache, processes))
+        return lab_records.result(claim, profile.name, seeds=1)
+
+    monkeypatch.setattr(lab_command, "run_claim", run_claim)
+    monkeypatch.chdir(tmp_path)
+    folders = ["--cache", "kept", "--results", "found", "--processes", "3", "--profile", "smoke"]
+    assert main(["lab", "run", "2b", *folders]) == 0
+    smoke, lesson = PROFILES["smoke"], PROFILES["lesson"]
+    assert asked == [
+        (jobs_of([find("2b")], smoke), Path("kept"), 3, "lab, smoke"),
+        ("2b", smoke, Path("kept"), 3),
+    ]
+    assert sorted(str(path) for path in Path().rglob("*.json")) == ["found/smoke/claim_2b.json"]
+    printed = capsys.readouterr().out
+    assert "claim 2b: not shown (too few seeds: 1 of 8)" in printed and "--profile smoke --results found" in printed
+    asked.clear()
+    assert main(["lab", "run", "all"]) == 0
+    assert asked[0] == (jobs_of(CLAIMS.values(), lesson), Path("lab-runs"), None, "lab, lesson")
+    assert asked[1:] == [(name, lesson, Path("lab-runs"), None) for name in CLAIMS]
+    assert {path.name for path in Path("lab-results/lesson").iterdir()} == {f"claim_{name}.json" for name in CLAIMS}
+
+
+def test_every_option_of_a_report_is_handed_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One claim and no page, or all that have results and a page; of the profile that is asked for, by default the lesson."""
+    drawn: list[Any] = []
+    monkeypatch.setattr(
+        report, "write_figures", lambda result, folder: drawn.append((result.claim.name, result.profile, folder)) or []
+    )
+    monkeypatch.setattr(report, "write_page", lambda results, folder: drawn.append([r.claim.name for r in results]))
+    for name, profile in (("1", "smoke"), ("2", "lesson"), ("3", "lesson")):
+        save(lab_records.result(find(name), profile), tmp_path / "found")
+    results, out = ["--results", str(tmp_path / "found")], tmp_path / "out"
+    assert main(["lab", "report", "3", *results, "--out", str(out)]) == 0
+    assert drawn == [("3", "lesson", out)]
+    drawn.clear()
+    assert main(["lab", "report", *results, "--out", str(out)]) == 0
+    assert drawn == [("2", "lesson", out), ("3", "lesson", out), ["2", "3"]]
+    drawn.clear()
+    assert main(["lab", "report", "--profile", "smoke", *results, "--out", str(out)]) == 0
+    assert drawn == [("1", "smoke", out), ["1"]]
+    capsys.readouterr()
+    for profile, verdicts in (("smoke", ["1"]), ("lesson", ["2", "3"]), ("paper", [])):
+        assert main(["lab", "list", "--profile", profile, *results]) == 0
+        blocks = re.split(r"\n(?=\S)", capsys.readouterr().out)
+        assert [block.split()[0] for block in blocks if "no result" not in block] == verdicts

@@ -1,6 +1,7 @@
 """The lab's model: what is tied, what the three heads compute, and what makes two models a pair."""
 
 import math
+from zlib import crc32
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from minirembert.lab.conventions import FINETUNING, PRETRAINING
 from minirembert.lab.ledger import total
 from minirembert.lab.model import INPUT_EMBEDDING, OUTPUT_EMBEDDING, LabModel
 from minirembert.lab.sizes import HEADS, Sizes
+from minirembert.lab.variant import Variant
 
 KINDS = [(head, tied) for head in HEADS for tied in (False, True)]
 
@@ -155,3 +157,42 @@ def test_what_it_refuses():
         LabModel.from_pretrained("model")
     with pytest.raises(TypeError, match="fixed by its Sizes"):
         LabModel(sizes()).resize_token_embeddings(40)
+
+
+@pytest.mark.parametrize("backend", ["numpy", "triton"])
+def test_fine_tuning_computes_where_and_as_pre_training_did(backend):
+    """The same backend and dtype; a head of its own seed, whatever the model's; no block left where none is kept."""
+    model = LabModel(sizes(), seed=4, dtype="float64", backend=backend)
+    tagger = model.task_model(RemBertForTokenClassification, 0, seed=2, num_labels=6)
+    assert tagger.backend.name == backend and tagger.backend.host_dtype == np.float64
+    assert tagger.config.num_hidden_layers == 0 and not any(".layer." in name for name in tagger.parameters)
+    found = tagger.backend.numpy(tagger.parameters["classifier.weight"])
+    drawn = np.random.default_rng([2, crc32(b"classifier.weight")]).standard_normal((6, 12), np.float32)
+    np.testing.assert_array_equal(found, drawn.astype(np.float64) * (0.02 * math.sqrt(1152) / math.sqrt(12)))
+    other = LabModel(sizes(), seed=5, dtype="float64", backend=backend)
+    again = other.task_model(RemBertForTokenClassification, 0, seed=2, num_labels=6)
+    np.testing.assert_array_equal(again.backend.numpy(again.parameters["classifier.weight"]), found)
+    third = model.task_model(RemBertForTokenClassification, 0, seed=3, num_labels=6)
+    assert (third.backend.numpy(third.parameters["classifier.weight"]) != found).all()
+    assert model.task_model(RemBertForTokenClassification, num_labels=6).config.num_hidden_layers == 2
+
+
+def test_what_is_saved_is_as_exact_as_the_model(tmp_path):
+    """Every bit of float64, which float32 has not."""
+    model = scrambled(LabModel(sizes(), dtype="float64"))
+    model.save_pretrained(tmp_path)
+    again = RemBertForMaskedLM.from_pretrained(tmp_path, dtype="float64")
+    for name, array in model.parameters.items():
+        np.testing.assert_array_equal(again.parameters[name], array, err_msg=name)
+        assert not array.any() or (array != array.astype(np.float32)).any()
+
+
+def test_a_variant_is_its_sizes():
+    """Each field in its place, with RemBERT's I = 4 H, and room for two sentences of 18 words and three specials."""
+    variant = Variant(6, 10, 24, 5, 4, False, "linear")
+    assert variant.sizes(77) == Sizes(
+        vocab_size=77, input_embedding_size=6, output_embedding_size=10, hidden_size=24, num_hidden_layers=5,
+        num_attention_heads=4, intermediate_size=96, max_position_embeddings=40, type_vocab_size=2, tied=False, head="linear",
+    )  # fmt: skip
+    assert Variant(10, 10, 24, 5, 4, True, "gelu_ln").sizes(77).tied
+    assert Variant() == Variant(48, 48, 48, 4, 3, False, "gelu_ln")

@@ -86,7 +86,10 @@ def test_sentences_that_are_told_twice():
     assert exchanged_clauses > 5
 
 
-@pytest.mark.parametrize("world", [World(sentences=300), World(track="real", languages=6, sentences=300, breadth=0.0)])
+@pytest.mark.parametrize(
+    "world",
+    [World(sentences=300, held_out=5), World(track="real", languages=6, sentences=300, breadth=0.0, held_out=5)],
+)
 def test_what_is_told_twice_fits(world):
     """Batches would cut what is longer, without a word: [CLS], both tellings, and [SEP] twice."""
     assert all(len(line) + 2 <= POSITIONS for language in build_corpus(world, 1).told_twice for line in language.lines)

@@ -273,6 +273,13 @@ def test_sizes_and_configuration_are_the_same_model(config: RemBertConfig) -> No
         assert value == getattr(config, name, value)
 
 
+def test_a_decoder_without_cross_attention_has_none() -> None:
+    for crossed in (False, True):
+        config = RemBertConfig(is_decoder=True, add_cross_attention=crossed)
+        assert Sizes.from_config(config).cross_attention is crossed
+        assert Sizes.from_config(config).to_config().add_cross_attention is crossed
+
+
 def test_what_is_left_out_follows() -> None:
     assert Sizes.from_config(RemBertConfig()) == Sizes()
     sizes = Sizes(1000, 96, 640, 3, tied=True)

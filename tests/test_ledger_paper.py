@@ -1,12 +1,24 @@
 """Every parameter count that the paper prints is ours, or has a reason and our figure beside it."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from minirembert.lab.conventions import FOOTNOTE_11, HUGGING_FACE, PAPER, PAPER_ROUNDED, PHASES, PRETRAINING
+from minirembert.lab.conventions import (
+    CONVENTIONS,
+    FINETUNING,
+    FOOTNOTE_11,
+    HUGGING_FACE,
+    PAPER,
+    PAPER_ROUNDED,
+    PHASES,
+    PRETRAINING,
+    Convention,
+)
 from minirembert.lab.ledger import total
-from minirembert.lab.paper import ROWS, XTREME_TASKS, average
+from minirembert.lab.paper import ROWS, XTREME_TASKS, Printed, Row, average
+from minirembert.lab.sizes import Sizes
 
 # Every printed count that is not ours: what ours is, under the row's convention.
 DISAGREEMENTS = {
@@ -67,3 +79,38 @@ def test_the_scores_of_rembert_have_the_printed_averages() -> None:
 def test_cut_or_rounded() -> None:
     assert [PAPER.millions(n) for n in (999_999, 1_000_000, 1_999_999)] == [0, 1, 1]
     assert [PAPER_ROUNDED.millions(n) for n in (499_999, 500_000, 1_499_999, 1_500_000)] == [0, 1, 1, 2]
+
+
+def test_what_each_convention_counts() -> None:
+    """Each switch alone adds its own components, in the phases that it names, and no others."""
+    nothing = Convention("nothing", (), False, False, False, "cut")
+    sizes = Sizes(vocab_size=100, hidden_size=64, num_hidden_layers=2)
+    position = (512 + 2) * 256 + 2 * 256
+    pooler, head = 64 * 64 + 64, (64 * 1664 + 1664) + 2 * 1664
+    for change, more in (
+        ({"positions": True}, (position, position)),
+        ({"head_projection": True}, (head, 0)),
+        ({"output_bias": True}, (100, 0)),
+        ({"pooler": (PRETRAINING,)}, (pooler, 0)),
+        ({"pooler": (FINETUNING,)}, (0, pooler)),
+        ({"pooler": PHASES}, (pooler, pooler)),
+        ({"rounding": "rounded"}, (0, 0)),
+    ):
+        convention = replace(nothing, **change)  # type: ignore[arg-type]
+        for phase, extra in zip(PHASES, more, strict=True):
+            assert total(sizes, phase, convention) - total(sizes, phase, nothing) == extra, change
+    assert (HUGGING_FACE.pooler, PAPER.pooler, FOOTNOTE_11.pooler) == ((FINETUNING,), (), (PRETRAINING,))
+    assert [(name, of.name) for name, of in CONVENTIONS.items()] == [("huggingface",) * 2, ("paper",) * 2]
+
+
+def test_a_row_s_share_by_hand() -> None:
+    """A model of 16 numbers, whose embedding has three: 18.75 percent, which is 19."""
+    row = Row((9,), "r", Sizes(vocab_size=3, input_embedding_size=1, hidden_size=1, num_hidden_layers=0, num_attention_heads=1,
+                               output_embedding_size=1, max_position_embeddings=1, type_vocab_size=1, tied=True),
+              Printed(0, 0, 0, 0), HUGGING_FACE, {})  # fmt: skip
+    # V E; positions, types, norm; projection; pooler, of fine-tuning; head dense, head norm, bias
+    everything = 3 + (1 + 1 + 2) + (1 + 1) + (1 + 1) + 2 + 3
+    assert row.parameters(PRETRAINING) == everything == 16 and row.parameters(FINETUNING) == 3 + 4 + 2 + 2
+    assert row.recount() == Printed(0, 0, 0, 19) and not row.agrees
+    shares = {r.name: (r.printed.share, r.recount().share) for r in ROWS if r.printed.share is not None}
+    assert shares["mBERT"] == (52, 52) and shares["BERT Large"] == (9, 9)

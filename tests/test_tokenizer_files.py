@@ -259,3 +259,33 @@ def test_a_folder_from_before_4_34_with_a_large_tokenizer_file(kind, folder, tmp
     path.write_text(path.read_text(encoding="utf-8") + " " * 17 * 2**20, encoding="utf-8")
     text = "the cat [MASK] drinks"
     assert kind.from_pretrained(tmp_path)(text).input_ids == tokenizer(text).input_ids
+
+
+@pytest.mark.parametrize("cls", [RemBertTokenizer, RemBertTokenizerFast])
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (
+            {"model_max_length": float("nan")},
+            "tokenizer_config.json.model_max_length is nan, and JSON has no number for it",
+        ),
+        ({"model_input_names": {"input_ids"}}, "tokenizer_config.json.model_input_names cannot be written as JSON"),
+    ],
+)
+def test_what_cannot_be_saved_is_refused_before_anything_is_written(folder, tmp_path, cls, damage, message):
+    tokenizer = cls.from_pretrained(folder)
+    tokenizer.save_pretrained(tmp_path / "before")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "before").iterdir()}
+    for name, value in damage.items():
+        vars(tokenizer)["_" + name if "_" + name in vars(tokenizer) else name] = value
+    for target in ("before", "new"):
+        with pytest.raises(ValueError, match=message):
+            tokenizer.save_pretrained(tmp_path / target)
+    assert {path.name: path.read_bytes() for path in (tmp_path / "before").iterdir()} == before
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_format_that_cannot_be_had_leaves_no_folder(folder, tmp_path):
+    with pytest.raises(ValueError, match="legacy_format=False is for RemBertTokenizerFast"):
+        RemBertTokenizer.from_pretrained(folder).save_pretrained(tmp_path / "new", legacy_format=False)
+    assert not (tmp_path / "new").exists()

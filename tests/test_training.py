@@ -3,11 +3,14 @@
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -84,6 +87,108 @@ def test_clipping_scales_all_gradients_alike_and_leaves_small_ones_alone() -> No
     assert clip_gradients(gradients, 2.5) == 5.0
     np.testing.assert_array_equal(gradients["a"], [1.5, 0.0])
     np.testing.assert_array_equal(gradients["b"], [[2.0]])
+    assert clip_gradients(gradients, 0.5) == 2.5  # a limit below 1
+    np.testing.assert_array_equal(gradients["a"], [1.5 * (0.5 / 2.5), 0.0])
+    assert clip_gradients(gradients, 0.4) == 0.5  # and a norm below 1
+    np.testing.assert_array_equal(gradients["b"], [[2.0 * (0.5 / 2.5) * (0.4 / 0.5)]])
+
+
+def _arrays(make: Callable[[Any], Any]) -> dict[str, Any]:
+    """Parameters of many shapes as `make` lays them in memory."""
+    rng = np.random.default_rng(5)
+    return {str(shape): make(rng.normal(size=shape)) for shape in [(), (3,), (0, 4), (2, 3), (2, 3, 4), (2, 1, 3, 2)]}
+
+
+LAYOUTS: dict[str, Callable[[Any], Any]] = {
+    "as C has it": np.array,
+    "as Fortran has it": np.asfortranarray,
+    "with other axes first": lambda a: (
+        a.transpose(np.argsort(np.arange(a.ndim)[::-1])).copy().T if a.ndim else a.copy()
+    ),
+    "every second number": lambda a: np.repeat(a, 2, axis=-1)[..., ::2] if a.ndim else a.copy(),
+    "backwards": lambda a: np.array(a[..., ::-1])[..., ::-1] if a.ndim else a.copy(),
+    "a part of something": lambda a: np.pad(a, 1)[(slice(1, -1),) * a.ndim] if a.ndim else a.copy(),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_adamw_updates_whatever_the_layout(layout: str) -> None:
+    """Also the gradients may lie as they like. The oracle: the same numbers, contiguous, each array by itself in PyTorch."""
+    ours = _arrays(LAYOUTS[layout])
+    assert all(array.base is not None or array.ndim < 2 or layout.startswith("as") for array in ours.values())
+    theirs = {name: torch.nn.Parameter(torch.from_numpy(np.array(array))) for name, array in ours.items()}
+    groups = [{"params": [p], "weight_decay": 0.1 if p.ndim > 1 else 0.0} for p in theirs.values()]
+    oracle = torch.optim.AdamW(groups, lr=0.1, betas=(0.9, 0.999), eps=1e-6)
+    optimizer = AdamW(ours, weight_decay=0.1)
+    before = {name: np.array(array) for name, array in ours.items()}
+    rng = np.random.default_rng(6)
+    for _ in range(3):
+        gradients = {name: rng.normal(size=array.shape) for name, array in ours.items()}
+        for name, parameter in theirs.items():
+            parameter.grad = torch.from_numpy(np.array(gradients[name]))
+        oracle.step()
+        optimizer.step({name: LAYOUTS[layout](np.array(g)) for name, g in gradients.items()}, 0.1)
+    for name, array in ours.items():
+        np.testing.assert_allclose(array, theirs[name].detach().numpy(), rtol=PARITY_OUTPUTS)
+        assert array.size == 0 or (array != before[name]).all(), "every number has moved"
+
+    again = {name: np.array(array) for name, array in before.items()}
+    other = AdamW(again, weight_decay=0.1)
+    other.load(optimizer.weights(), optimizer.state(), optimizer.step_count)
+    for name, array in again.items():
+        np.testing.assert_array_equal(array, ours[name])
+        np.testing.assert_array_equal(other.v[name], optimizer.v[name])
+
+
+@pytest.mark.parametrize(
+    ("parameter", "error", "message"),
+    [
+        (np.arange(3), TypeError, "AdamW: w must be a NumPy array of floating-point numbers, got int64"),
+        ([1.0], TypeError, "w must be a NumPy array of floating-point numbers, got list"),
+        (np.float32(1), TypeError, "w must be a NumPy array of floating-point numbers, got float32"),
+        (np.broadcast_to(np.ones(3), (2, 3)), ValueError, r"w cannot be written to \(shape \(2, 3\)\): pass a copy"),
+        (np.lib.stride_tricks.as_strided(np.ones(3), (2, 3), (0, 8)), ValueError, r"w overlaps itself .*\(0, 8\)"),
+        (np.lib.stride_tricks.as_strided(np.ones(4), (2, 3), (8, 8)), ValueError, r"w overlaps itself .*\(8, 8\)"),
+    ],
+)
+def test_adamw_refuses_what_it_cannot_update(parameter: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        AdamW({"w": parameter})
+
+
+def test_adamw_names_a_gradient_that_does_not_fit_and_writes_nothing() -> None:
+    parameters = {"a": np.ones((2, 3)), "b": np.ones(3)}
+    good = {name: np.ones_like(array) for name, array in parameters.items()}
+    optimizer = AdamW(parameters)
+    for gradients, message in (
+        ({"a": good["a"]}, "there is no gradient for b"),
+        ({**good, "b": np.ones(1)}, r"the gradient of b has shape \(1,\), expected \(3,\)"),
+        ({**good, "c": np.ones(3)}, "there is a gradient for c, which is none of the parameters"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            optimizer.step(gradients, 0.1)
+    for weights, state, message in (
+        ({"a": good["a"]}, optimizer.state(), "there is no saved array for b"),
+        (good, {**optimizer.state(), "v.b": np.ones(1)}, r"the saved array of v.b has shape \(1,\), expected \(3,\)"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            optimizer.load({name: 7 * array for name, array in weights.items()}, state, 1)
+    assert optimizer.step_count == 0 and all((array == 1).all() for array in parameters.values())
+
+
+def test_clipping_names_what_it_cannot_scale() -> None:
+    good, scalar, fixed = np.ones(3), np.float32(3), np.ones(2)
+    fixed.flags.writeable = False
+    for bad in (scalar, fixed):
+        with pytest.raises(TypeError, match="the gradient of b cannot be scaled in place"):
+            clip_gradients({"a": good, "b": bad}, 0.5)
+    for limit in (0.0, -1.0, float("nan"), True):
+        with pytest.raises(ValueError, match=f"max_norm must be above 0, got {limit}"):
+            clip_gradients({"a": good}, limit)
+    assert (good == 1).all()
+    point = np.array(3.0)
+    assert clip_gradients({"a": point, "b": np.array([[0.0, 4.0]]).T}, 2.5) == 5
+    assert point == 1.5
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
@@ -236,6 +341,151 @@ def test_a_run_killed_while_it_wrote_its_first_file_can_begin_again(tmp_path: Pa
     (tmp_path / "run" / ".run.json.123.tmp").write_text("{")
     RunFolder(tmp_path / "run", {"a": 1})
     assert {path.name for path in (tmp_path / "run").iterdir()} == {"run.json", ".lock"}
+
+
+def strangers(run: Path) -> dict[Path, bytes | None]:
+    """Puts into a run's folders what people and systems leave there. Path -> content, None for a folder."""
+    checkpoints = run / "checkpoints"
+    checkpoints.mkdir(exist_ok=True)
+    (ours,) = [path for path in checkpoints.iterdir() if path.is_dir()] or [None]
+    copy = checkpoints / "step-000002-backup"
+    shutil.copytree(ours, copy) if ours else copy.mkdir()
+    for name in ("step-2", "step-x", "step-", "step-000009.bak", "step-0000009", "step-000011 copy", "old"):
+        shutil.copytree(copy, checkpoints / name)
+    (checkpoints / "step-000010").mkdir()  # a name of ours, and nothing in it
+    for name in (
+        "step-000007",
+        ".DS_Store",
+        "._step-000002",
+        "step-000002.tmp",
+        "step-٠٠٠٠٠٩",
+        "notes.tmp",
+        ".mine.tmp",
+    ):
+        (checkpoints / name).write_bytes(b"not ours")
+    (checkpoints / "step-000008").symlink_to(copy, target_is_directory=True)
+    (checkpoints / ".link.1.tmp").symlink_to(copy, target_is_directory=True)
+    (checkpoints / "step-000005").symlink_to("nowhere")
+    for name in (
+        ".DS_Store",
+        "._run.json",
+        ".mine.tmp",
+        "model-00001-of-00002.safetensors.bak",
+        "model (copy).safetensors",
+    ):
+        (run / name).write_bytes(b"not ours")
+    return {
+        path: None if path.is_dir() else str(path.readlink()).encode() if path.is_symlink() else path.read_bytes()
+        for path in run.rglob("*")
+        if ours is None or not path.is_relative_to(ours)
+        if path.name not in ("run.json", "metrics.jsonl", ".lock")
+    }
+
+
+def still_there(before: dict[Path, bytes | None]) -> bool:
+    return all(
+        path.is_dir() if content is None
+        else str(path.readlink()).encode() == content if path.is_symlink()
+        else path.read_bytes() == content
+        for path, content in before.items()
+    )  # fmt: skip
+
+
+def test_a_run_leaves_alone_what_is_not_its_own(tmp_path: Path, corpus: tuple[str, ...]) -> None:
+    """Stopped, joined by strangers, gone on with, finished, and started again."""
+    whole, out = tmp_path / "whole", tmp_path / "run"
+    pretrain(settings(corpus, whole), say=quietly)
+    wanted = weights(whole)
+
+    def stop(self: RunFolder, optimizer: AdamW) -> None:
+        save(self, optimizer)
+        if optimizer.step_count == 6:
+            raise KeyboardInterrupt
+
+    save = RunFolder.save
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(RunFolder, "save", stop)
+        with pytest.raises(KeyboardInterrupt):
+            pretrain(settings(corpus, out), say=quietly)
+    before = strangers(out)
+    pretrain(settings(corpus, out), say=quietly)
+    assert weights(out) == wanted
+    said: list[str] = []
+    pretrain(settings(corpus, out), say=said.append)
+    assert said.count(f"already finished: {out} has all 12 steps") == 1
+    assert weights(out) == wanted
+    assert still_there(before)
+    with RunFolder(tmp_path / "new", {"a": 1}) as folder:
+        before = strangers(tmp_path / "new")
+        assert folder.latest_step() == 0
+    RunFolder(tmp_path / "new", {"a": 1})
+    assert still_there(before)
+
+
+@pytest.mark.parametrize("kind", ["file", "folder", "link"])
+def test_what_stands_in_the_place_of_a_checkpoint_is_named_before_the_first_step(
+    tmp_path: Path, corpus: tuple[str, ...], kind: str
+) -> None:
+    out = tmp_path / "run"
+    pretrain(settings(corpus, out, checkpoint_every=12), say=quietly)
+    place = out / "checkpoints" / "step-000012"
+    shutil.rmtree(place)
+    if kind == "file":
+        place.write_text("mine")
+    elif kind == "folder":
+        (place / "mine").mkdir(parents=True)
+    else:
+        place.symlink_to(corpus[0])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(RemBertForMaskedLM, "loss_and_gradients", None)
+        with pytest.raises(FileExistsError, match="step-000012 is no checkpoint of this run, and one has to go there"):
+            pretrain(settings(corpus, out, checkpoint_every=12), say=quietly)
+    assert place.is_symlink() or place.exists()
+
+
+def test_a_checkpoint_of_which_half_is_gone_is_named(tmp_path: Path, corpus: tuple[str, ...]) -> None:
+    """It is not taken for a stranger: the run would begin again without a word."""
+    pretrain(settings(corpus, tmp_path / "run"), say=quietly)
+    (tmp_path / "run" / "checkpoints" / "step-000012" / "optimizer.safetensors").unlink()
+    with pytest.raises(FileNotFoundError, match=r"step-000012/optimizer\.safetensors does not exist"):
+        pretrain(settings(corpus, tmp_path / "run"), say=quietly)
+
+
+def test_a_run_writes_nothing_that_is_no_json(tmp_path: Path) -> None:
+    def refuse(name: str) -> None:
+        raise AssertionError(f"{name} is no JSON")
+
+    made_of = {"clip": float("inf"), "path": Path("a"), "many": (1, np.int64(2)), "switch": np.bool_(True)}
+    for _ in range(2):  # the second time, it is the same run
+        with RunFolder(tmp_path / "run", made_of) as folder:
+            folder.record(step=np.int64(1), loss=float("nan"), rate=np.float32(0.5))
+    text = (tmp_path / "run" / "run.json").read_text(encoding="utf-8")
+    assert json.loads(text, parse_constant=refuse) == {"clip": "inf", "path": "a", "many": [1, 2], "switch": True}
+    for line in folder.metrics_path.read_text(encoding="utf-8").splitlines():
+        assert json.loads(line, parse_constant=refuse) == {"step": 1, "loss": None, "rate": 0.5}
+    folder.path.joinpath("run.json").write_text(text.replace('"inf"', "Infinity"), encoding="utf-8")
+    RunFolder(tmp_path / "run", made_of)  # as older versions wrote it
+    with pytest.raises(ValueError, match=r"scores\.json\.de\.accuracy is nan"):
+        folder.write_json("scores.json", {"de": {"accuracy": float("nan")}})
+    assert not (tmp_path / "run" / "scores.json").exists()
+    folder.write_json(
+        "scores.json", {"\udcff": 1, "字": 2}
+    )  # the first is how Python spells a file's name that is not UTF-8
+    assert json.loads((tmp_path / "run" / "scores.json").read_bytes()) == {"\udcff": 1, "字": 2}
+    folder.metrics_path.write_text('{"step": 1, "step": 2}\n', encoding="utf-8")
+    with pytest.raises(ValueError, match=r"line 1 is damaged: not JSON \(the key 'step' stands there twice"):
+        folder.metrics()
+
+
+def test_the_generated_corpus_has_its_own_files_only(tmp_path: Path) -> None:
+    from minirembert.corpus import LANGUAGES, write_corpus
+    from minirembert.training.pretrain import _with_generated_corpus
+
+    write_corpus(tmp_path / "corpus", 40, seed=0)
+    for name in ("._en.txt", ".hidden.txt", "en (copy).txt", "notes.txt"):
+        (tmp_path / "corpus" / "train" / name).write_bytes(b"\x00\x05\xff")
+    made = _with_generated_corpus(settings((), tmp_path / "run"), tmp_path / "corpus", quietly)
+    assert made.corpus == tuple(str(tmp_path / "corpus" / "train" / f"{name}.txt") for name in sorted(LANGUAGES))
 
 
 def test_two_processes_cannot_train_in_one_folder(tmp_path: Path) -> None:

@@ -141,8 +141,11 @@ def queries_that_see(first_key, sequence, sight, bias, mask, tile):
 
 @triton.jit
 def hide(s, visible, tile):
-    """The lowest number where a query may not look; but what is not finite stays, as it does when that number is added."""
-    return tl.where(visible | (s - s != 0), s, tile.lowest)
+    """The lowest number where a query may not look; but what is not finite stays, as it does when that number is added.
+
+    (Not s - s: s is a product, and one fused operation would give what rounding took from it.)
+    """
+    return tl.where(visible | (s * 0 != 0), s, tile.lowest)
 
 
 @triton.jit

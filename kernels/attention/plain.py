@@ -142,7 +142,7 @@ def scores(a, b, query, key, sight, mask, shape, tile, EDGE: tl.constexpr):
         if mask.causal:
             visible = visible & (key <= query + sight.ahead)
         in_bits = tl.where(visible, s * sight.bits, -float("inf"))
-        return Scores(tl.where(s - s == 0, in_bits, s), 1.0)
+        return Scores(tl.where(s * 0 == 0, in_bits, s), 1.0)
     else:
         return Scores(s, shape.D**-0.5 * LOG2E)
 

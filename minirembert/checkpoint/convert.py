@@ -1,19 +1,19 @@
 """One weight format into another, a tensor at a time."""
 
-import json
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from minirembert.checkpoint.check import COMPANIONS, check_model
 from minirembert.checkpoint.folder import read_tensors
 from minirembert.checkpoint.names import BASE_PREFIX, OBSOLETE
-from minirembert.checkpoint.save import FORMATS, Plan, parse_size, write_weights
+from minirembert.checkpoint.save import FORMATS, Plan, check_plan, parse_size, write_weights
 from minirembert.checkpoint.tensors import FLOATS, StoredTensor, size_of
-from minirembert.files import atomic_folder, read_json
+from minirembert.files import atomic_folder, json_text, read_json
 from minirembert.ops.array import Array
+from minirembert.progress import Progress
+from minirembert.progress import progress as counted
 
 
 def convert(
@@ -46,18 +46,26 @@ def convert(
         raise FileNotFoundError(f"{source} is not a folder")
     tensors = {name: t for name, t in read_tensors(source).items() if name.removeprefix(BASE_PREFIX) not in OBSOLETE}
     check_model(source, tensors)
+    plan = _plan(tensors, dtype)
+    check_plan(plan, format, max_shard_size)
+    changed_config = None if dtype is None else _config_text(source / "config.json", dtype)
     with atomic_folder(target) as folder, _bar(tensors, progress) as bar:
         write_weights(_plan(tensors, dtype, bar), folder, format, max_shard_size)
         for name in COMPANIONS:
             if (source / name).is_file():
                 shutil.copyfile(source / name, folder / name)
-        if dtype is not None:
-            config = read_json(folder / "config.json")
-            config |= dict.fromkeys(("dtype", "torch_dtype") if "torch_dtype" in config else ("dtype",), dtype)
-            (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+        if changed_config is not None:
+            (folder / "config.json").write_text(changed_config, encoding="utf-8")
 
 
-def _plan(tensors: dict[str, StoredTensor], dtype: str | None, bar: Any) -> Plan:
+def _config_text(path: Path, dtype: str) -> str:
+    """The file with another dtype. Raises ValueError for what JSON cannot hold, like a NaN that Python's json wrote there."""
+    config = read_json(path)
+    config |= dict.fromkeys(("dtype", "torch_dtype") if "torch_dtype" in config else ("dtype",), dtype)
+    return json_text(config, str(path))
+
+
+def _plan(tensors: dict[str, StoredTensor], dtype: str | None, bar: Progress | None = None) -> Plan:
     return {name: (Counted(t, bar), t.dtype if dtype is None else FLOATS[dtype]) for name, t in tensors.items()}
 
 
@@ -65,7 +73,7 @@ class Counted(NamedTuple):
     """A stored tensor that tells a progress bar when it is read."""
 
     tensor: StoredTensor
-    bar: Any
+    bar: Progress | None
 
     @property
     def name(self) -> str:
@@ -81,14 +89,11 @@ class Counted(NamedTuple):
 
     def read(self, dtype: Any = None) -> Array:
         array = self.tensor.read(dtype)
-        self.bar.update(size_of(self.tensor.dtype, self.tensor.shape))
+        if self.bar is not None:
+            self.bar.advance(size_of(self.tensor.dtype, self.tensor.shape))
         return array
 
 
-@contextmanager
-def _bar(tensors: dict[str, StoredTensor], progress: bool) -> Iterator[Any]:
-    from tqdm import tqdm
-
+def _bar(tensors: dict[str, StoredTensor], wanted: bool) -> Any:
     total = sum(size_of(tensor.dtype, tensor.shape) for tensor in tensors.values())
-    with tqdm(total=total, desc="converting", unit="B", unit_scale=True, disable=None if progress else True) as bar:
-        yield bar
+    return counted("converting", total, "bytes", unit_scale=True) if wanted else nullcontext()

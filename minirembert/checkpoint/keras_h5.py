@@ -107,10 +107,8 @@ def write_h5(tensors: Mapping[str, tuple[Tensor, str]], path: Path, model: str) 
     `model` is the first part of Keras's full names; nobody reads it. Raises ValueError for a tensor that is none of
     RemBERT's and for bfloat16, which h5 does not have; ImportError without h5py.
     """
-    try:
-        import h5py
-    except ImportError as error:
-        raise ImportError(f"tf_model.h5 {NO_H5PY}") from error
+    check_h5(tensors)
+    import h5py
 
     places = {name: to_keras(name) for name in tensors}
     layers: dict[str, list[str]] = {}
@@ -124,8 +122,6 @@ def write_h5(tensors: Mapping[str, tuple[Tensor, str]], path: Path, model: str) 
             _write_names(file.create_group(layer), "weight_names", weights)
         for name, (tensor, dtype) in tensors.items():
             place = places[name]
-            if dtype not in ("F16", "F32", "F64"):
-                raise ValueError(f"tf_model.h5 holds no {dtype}, which {shown(name)} has: choose another dtype")
             shape = tensor.shape[::-1] if place.transposed else tensor.shape
             file[place.layer].create_dataset(
                 f"{model}/{place.weight}",
@@ -133,6 +129,18 @@ def write_h5(tensors: Mapping[str, tuple[Tensor, str]], path: Path, model: str) 
                 "<" + NUMPY_TYPES[dtype],
                 data=_content(tensor, dtype, place.transposed),
             )
+
+
+def check_h5(tensors: Mapping[str, tuple[Tensor, str]]) -> None:
+    """Raises what `write_h5` raises, apart from numbers that a dtype is too small for. Writes nothing."""
+    from importlib.util import find_spec
+
+    if find_spec("h5py") is None:
+        raise ImportError(f"tf_model.h5 {NO_H5PY}")
+    for name, (_, dtype) in tensors.items():
+        to_keras(name)
+        if dtype not in ("F16", "F32", "F64"):
+            raise ValueError(f"tf_model.h5 holds no {dtype}, which {shown(name)} has: choose another dtype")
 
 
 def _content(tensor: Tensor, dtype: str, transposed: bool) -> Any:

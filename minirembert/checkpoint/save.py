@@ -1,18 +1,17 @@
 """Writing weights: one file, or shards with an index, whole or not at all."""
 
-import json
 import re
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
 from minirembert.checkpoint.folder import INDEX, ORDER, WEIGHTS_FILE
-from minirembert.checkpoint.keras_h5 import write_h5
+from minirembert.checkpoint.keras_h5 import check_h5, write_h5
 from minirembert.checkpoint.names import BASE_PREFIX
 from minirembert.checkpoint.safetensors_file import write_safetensors
 from minirembert.checkpoint.tensors import HeldTensor, Tensor, size_of
-from minirembert.checkpoint.torch_write import write_torch
-from minirembert.files import atomic_file
+from minirembert.checkpoint.torch_write import check_torch, write_torch
+from minirembert.files import WriteError, atomic_file, json_text
 from minirembert.ops.array import Array
 
 FORMATS = {"safetensors": WEIGHTS_FILE, "pytorch": "pytorch_model.bin", "h5": "tf_model.h5"}
@@ -24,9 +23,10 @@ Plan = Mapping[str, tuple[Tensor, str]]  # name -> a tensor, and its dtype in th
 
 def save_weights(parameters: Mapping[str, Array], path: Path) -> None:
     """Writes a safetensors file, whole or not at all. Raises OSError where it cannot."""
+    plan = held(parameters)
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_file(path) as temporary:
-        write_safetensors(held(parameters), temporary)
+        write_safetensors(plan, temporary)
 
 
 def held(parameters: Mapping[str, Array]) -> dict[str, tuple[Tensor, str]]:
@@ -36,29 +36,52 @@ def held(parameters: Mapping[str, Array]) -> dict[str, tuple[Tensor, str]]:
 
 
 def write_weights(
-    plan: Plan, folder: Path, format: str = "safetensors", max_shard_size: str | int | None = None
+    plan: Plan,
+    folder: Path,
+    format: str = "safetensors",
+    max_shard_size: str | int | None = None,
+    config: str | None = None,
 ) -> None:
     """Writes `plan` into `folder` as one file, or, where it takes more than `max_shard_size`, as shards and an index.
 
+    `config` is the text of the config.json that goes with them: every file is written before the first takes its place.
     Weights that stood there before and would be read in the place of these, and shards that nothing names any more, are
     removed in the end. A kill leaves the old weights, the new ones, or, while shards take their places, none. Raises
     ValueError for a format or size that does not exist and what the format cannot hold, OSError where it cannot write.
     """
+    check_plan(plan, format, max_shard_size)
+    folder.mkdir(parents=True, exist_ok=True)
+    name = FORMATS[format]
+    limit = parse_size(MAX_SHARD_SIZE if max_shard_size is None else max_shard_size)
+    groups = [plan] if format == "h5" else split(plan, limit)
+    with ExitStack() as waiting:
+        beside = None if config is None else waiting.enter_context(atomic_file(folder / "config.json"))
+        write = _write_shards if len(groups) > 1 else _write_one
+        written = write(groups, folder, name, waiting)
+        if beside is not None and config is not None:
+            try:
+                beside.write_text(config, encoding="utf-8")
+            except OSError as error:
+                raise WriteError(folder / "config.json", error) from error
+        if len(groups) > 1:
+            (folder / (name + INDEX)).unlink(missing_ok=True)  # an old index must not name new shards
+    _remove_stale(folder, name, written)
+
+
+def check_plan(plan: Plan, format: str, max_shard_size: str | int | None = None) -> None:
+    """Raises what `write_weights` raises for what it is asked for, and ImportError for h5 without h5py. Writes nothing."""
     if format not in FORMATS:
         raise ValueError(f"format must be one of {', '.join(FORMATS)}, got {format!r}")
     if not plan:
         raise ValueError("there are no tensors to write")
-    limit = parse_size(MAX_SHARD_SIZE if max_shard_size is None else max_shard_size)
-    folder.mkdir(parents=True, exist_ok=True)
-    name = FORMATS[format]
+    if max_shard_size is not None:
+        parse_size(max_shard_size)
     if format == "h5":
         if max_shard_size is not None:
             raise ValueError("tf_model.h5 is written as one file: leave out max_shard_size")
-        groups: list[Plan] = [plan]
-    else:
-        groups = split(plan, limit)
-    written = _write_one(plan, folder / name) if len(groups) == 1 else _write_shards(groups, folder, name)
-    _remove_stale(folder, name, written)
+        check_h5(plan)
+    if format == "pytorch":
+        check_torch(plan)
 
 
 def split(plan: Plan, limit: int) -> list[Plan]:
@@ -94,34 +117,37 @@ def _write(plan: Plan, path: Path, suffix: str) -> None:
         write_h5(plan, path, _keras_model(plan))
 
 
-def _write_one(plan: Plan, path: Path) -> set[str]:
-    with atomic_file(path) as temporary:
-        _write(plan, temporary, path.suffix)
-    return {path.name}
+def _write_one(groups: list[Plan], folder: Path, name: str, waiting: ExitStack) -> set[str]:
+    """Writes one file, which takes its place when `waiting` is left. Returns the names of the files."""
+    path = folder / name
+    _write(groups[0], waiting.enter_context(atomic_file(path)), path.suffix)
+    return {name}
 
 
-def _write_shards(groups: list[Plan], folder: Path, name: str) -> set[str]:
+def _write_shards(groups: list[Plan], folder: Path, name: str, waiting: ExitStack) -> set[str]:
+    """The same for shards and their index, which takes its place after them."""
     stem, suffix = Path(name).stem, Path(name).suffix
     names = [f"{stem}-{number:05}-of-{len(groups):05}{suffix}" for number in range(1, len(groups) + 1)]
     sizes = [size_of(dtype, tensor.shape) for group in groups for tensor, dtype in group.values()]
     shards = {tensor: shard for shard, group in zip(names, groups, strict=True) for tensor in group}
     index = {"metadata": {"total_size": sum(sizes)}, "weight_map": shards}
-    with ExitStack() as waiting:  # every file is written before the first takes its place; the index does so last
-        temporary = waiting.enter_context(atomic_file(folder / (name + INDEX)))
-        temporary.write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
-        for shard, group in zip(names, groups, strict=True):
-            _write(group, waiting.enter_context(atomic_file(folder / shard)), suffix)
-        (folder / (name + INDEX)).unlink(missing_ok=True)  # an old index must not name new shards
+    temporary = waiting.enter_context(atomic_file(folder / (name + INDEX)))
+    temporary.write_text(json_text(index, name + INDEX), encoding="utf-8")
+    places = [folder / shard for shard in names]
+    for place, group in zip(places, groups, strict=True):
+        _write(group, waiting.enter_context(atomic_file(place)), suffix)
     return {*names, name + INDEX}
 
 
 def _remove_stale(folder: Path, name: str, written: set[str]) -> None:
     """Files of an earlier save that a loader would prefer to those now written, and shards of the same format."""
     last = name if name in written else name + INDEX
-    shard = re.compile(rf"{re.escape(Path(name).stem)}-\d{{5}}-of-\d{{5}}{re.escape(Path(name).suffix)}")
+    shard = re.compile(rf"{re.escape(Path(name).stem)}-[0-9]{{5}}-of-[0-9]{{5}}{re.escape(Path(name).suffix)}")
     before = ORDER[: ORDER.index(last)]
     for path in list(folder.iterdir()):
         is_index_of_same = path.name == name + INDEX
+        if path.is_dir():  # somebody else's, whatever its name: no loader takes a folder for weights
+            continue
         if path.name not in written and (path.name in before or is_index_of_same or shard.fullmatch(path.name)):
             path.unlink()
 

@@ -16,6 +16,7 @@ ZIP64_FROM = 2**30  # bytes; older sizes end at 2^32
 
 def write_torch(tensors: Mapping[str, tuple[Tensor, str]], path: Path) -> None:
     """Writes tensors, each with the dtype that it is to have in the file. Raises ValueError for one too large for it."""
+    check_torch(tensors)
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
         archive.writestr(_member("data.pkl"), _pickle(tensors))
         archive.writestr(_member("byteorder"), b"little")
@@ -27,6 +28,13 @@ def write_torch(tensors: Mapping[str, tuple[Tensor, str]], path: Path) -> None:
                 for chunk in encoded(tensor, dtype):
                     file.write(chunk)
         archive.writestr(_member("version"), b"3\n")
+
+
+def check_torch(tensors: Mapping[str, tuple[Tensor, str]]) -> None:
+    """Raises ValueError for a dtype that PyTorch's files do not have."""
+    for name, (_, dtype) in tensors.items():
+        if dtype not in STORAGES.values():
+            raise ValueError(f"PyTorch's files hold no {dtype}, which {name} has")
 
 
 def _member(name: str) -> zipfile.ZipInfo:
@@ -52,8 +60,6 @@ def _pickle(tensors: Mapping[str, tuple[Tensor, str]]) -> bytes:
         for n in reversed(tensor.shape):
             strides.append(count)
             count *= max(n, 1)
-        if dtype not in storages:
-            raise ValueError(f"PyTorch's files hold no {dtype}, which {name} has")
         program += [
             _text(name), _global("torch._utils", "_rebuild_tensor_v2"), b"((",
             _text("storage"), _global("torch", storages[dtype]), _text(str(key)), _text("cpu"),

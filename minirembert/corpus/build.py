@@ -14,7 +14,6 @@ and roles, and builds no tree. MISC holds Concept, Role, Clause and, where no bl
 contraction such as "al" is one word with the tag ADP.
 """
 
-import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
@@ -22,7 +21,7 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-from minirembert.files import atomic_folder
+from minirembert.files import atomic_folder, json_text
 
 from .meaning import SPLITS, split_of
 from .realize import LANGUAGES, Sentence, Token, realize
@@ -140,7 +139,7 @@ def write_corpus(
             "sentences_per_language": sentences_per_language,
             "sentences": {split: {language: sentences[split, language] for language in languages} for split in SPLITS},
         }
-        (unfinished / "corpus.json").write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+        (unfinished / "corpus.json").write_text(json_text(manifest, "corpus.json"), encoding="utf-8")
     return {
         split: {
             language: CorpusFile(

@@ -5,7 +5,6 @@ a log, is refused here: a temperature where nothing is sampled, `max_length` bes
 """
 
 import math
-import operator
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
@@ -15,6 +14,7 @@ import numpy as np
 
 from minirembert.config import RemBertConfig
 from minirembert.ops.array import Array
+from minirembert.scalars import is_integer, is_number, is_switch, plain
 
 MAX_LENGTH = 20  # where a caller does not say, as in transformers 4.34
 LARGEST_EXPONENT = 600.0  # e ** 709 is the end of float64
@@ -54,19 +54,21 @@ class GenerationSettings:
     return_dict_in_generate: bool = False  # a GenerationOutput, with the scores of beam search, instead of the ids
 
     def __post_init__(self) -> None:
+        for field in fields(self):  # NumPy's scalars become Python's own
+            object.__setattr__(self, field.name, plain(getattr(self, field.name)))
         for name in ("max_length", "max_new_tokens", "num_beams", "num_return_sequences"):
             self._require_integer(name, 1)
         for name in ("min_length", "min_new_tokens", "top_k", "seed"):
             self._require_integer(name, 0)
-        self._require("temperature", _is_number(self.temperature) and self.temperature > 0, "a number above 0")
-        self._require("top_p", _is_number(self.top_p) and 0 < self.top_p <= 1, "a number above 0 and at most 1")
-        self._require("length_penalty", _is_number(self.length_penalty), "a finite number")
+        self._require("temperature", is_number(self.temperature) and self.temperature > 0, "a number above 0")
+        self._require("top_p", is_number(self.top_p) and 0 < self.top_p <= 1, "a number above 0 and at most 1")
+        self._require("length_penalty", is_number(self.length_penalty), "a finite number")
         penalty = self.repetition_penalty
-        self._require("repetition_penalty", _is_number(penalty) and penalty > 0, "a number above 0")
+        self._require("repetition_penalty", is_number(penalty) and penalty > 0, "a number above 0")
         for name in ("do_sample", "return_dict_in_generate"):
-            self._require(name, isinstance(getattr(self, name), bool), "True or False")
-        self._require("use_cache", self.use_cache is None or isinstance(self.use_cache, bool), "True, False or None")
-        known = isinstance(self.early_stopping, bool) or self.early_stopping == "never"
+            self._require(name, is_switch(getattr(self, name)), "True or False")
+        self._require("use_cache", self.use_cache is None or is_switch(self.use_cache), "True, False or None")
+        known = is_switch(self.early_stopping) or self.early_stopping == "never"
         self._require("early_stopping", known, 'True, False or "never"')
         self._check_together()
 
@@ -93,7 +95,7 @@ class GenerationSettings:
     def _require_integer(self, name: str, least: int) -> None:
         value = getattr(self, name)
         if value is not None or name in ("num_beams", "num_return_sequences", "top_k"):
-            self._require(name, _is_integer(value) and value >= least, f"an integer of at least {least}")
+            self._require(name, is_integer(value) and value >= least, f"an integer of at least {least}")
 
     def _require(self, name: str, holds: bool, what: str) -> None:
         if not holds:
@@ -191,14 +193,6 @@ def _chosen(config: RemBertConfig, settings: GenerationSettings, name: str) -> t
 
 
 def _checked_id(config: RemBertConfig, value: Any, name: str, whose: str) -> int:
-    if not (_is_integer(value) and 0 <= value < config.vocab_size):
+    if not (is_integer(value) and 0 <= value < config.vocab_size):
         raise ValueError(f"generate: {name} must be an id below vocab_size = {config.vocab_size}, got {value!r}{whose}")
-    return operator.index(value)
-
-
-def _is_integer(value: Any) -> bool:
-    return isinstance(value, int | np.integer) and not isinstance(value, bool)  # Python's True is 1
-
-
-def _is_number(value: Any) -> bool:
-    return (_is_integer(value) or isinstance(value, float | np.floating)) and math.isfinite(value)
+    return int(value)

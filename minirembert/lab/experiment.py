@@ -26,7 +26,8 @@ from minirembert.lab.variant import POSITIONS, Variant
 from minirembert.lab.world import Corpus, World, build_corpus
 from minirembert.lab.world.world import SPECIALS
 from minirembert.ops.losses import IGNORE_INDEX
-from minirembert.settings import option, require_integers, require_positive
+from minirembert.scalars import is_integer
+from minirembert.settings import check_types, make_plain, option, require_integers, require_positive
 from minirembert.training.optimizer import clip_gradients, learning_rate_at
 
 CLIP = 1.0  # of the gradient's norm (paper, Table 14)
@@ -48,9 +49,11 @@ class Training:
     dtype: str = option("of weights and activations", "float32")
 
     def __post_init__(self) -> None:
+        make_plain(self)
         require_integers(self, 1, "steps", "batch_size", "twice_every")
         require_integers(self, 0, "warmup")
         require_positive(self, "learning_rate")
+        check_types(self)
 
 
 @dataclass(frozen=True)
@@ -66,17 +69,18 @@ class Finetuning:
     scored: int = option("examples to be scored on, in each language", 500)
 
     def __post_init__(self) -> None:
+        for name in ("tasks", "dropped"):
+            if not isinstance(getattr(self, name), tuple) or not getattr(self, name):
+                raise ValueError(f"{name} must be a tuple with at least one entry, got {getattr(self, name)!r}")
+        make_plain(self)
         require_integers(self, 1, "steps", "batch_size", "examples", "scored")
         require_positive(self, "learning_rate")
-        for name, known in (("tasks", tuple(TASKS)), ("dropped", None)):
-            values = getattr(self, name)
-            if not isinstance(values, tuple) or not values:
-                raise ValueError(f"{name} must be a tuple with at least one entry, got {values!r}")
-            unknown = [value for value in values if known is not None and value not in known]
-            if unknown:
-                raise ValueError(f"there is no task {unknown[0]!r}; the tasks are {', '.join(TASKS)}")
-        if any(not isinstance(dropped, int) or dropped < 0 for dropped in self.dropped):
+        unknown = [task for task in self.tasks if task not in TASKS]
+        if unknown:
+            raise ValueError(f"there is no task {unknown[0]!r}; the tasks are {', '.join(TASKS)}")
+        if any(not is_integer(dropped) or dropped < 0 for dropped in self.dropped):
             raise ValueError(f"dropped must hold numbers of blocks, 0 or more, got {self.dropped!r}")
+        check_types(self)
 
     def steps_of(self, task: str) -> int:
         """How many steps a task is learned in."""
@@ -96,6 +100,7 @@ class Experiment:
     kind: ClassVar[str] = "pretraining"
 
     def __post_init__(self) -> None:
+        make_plain(self)
         require_integers(self, 0, "seed")
         if self.finetuning is not None and max(self.finetuning.dropped) > self.variant.num_hidden_layers:
             raise ValueError(

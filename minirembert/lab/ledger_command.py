@@ -1,12 +1,11 @@
 """The command `minirembert ledger`."""
 
 import argparse
-import json
 from dataclasses import MISSING, fields
 from pathlib import Path
 
 from minirembert.config import RemBertConfig
-from minirembert.files import write_text_atomically
+from minirembert.files import json_text, write_text_atomically
 from minirembert.lab.conventions import CONVENTIONS, HUGGING_FACE
 from minirembert.lab.ledger import BYTES
 from minirembert.lab.sizes import HEADS, Sizes
@@ -106,4 +105,4 @@ def _sizes(folder: Path | None, given: dict[str, object]) -> Sizes:
 
 
 def _write_json(path: Path, what: object) -> None:
-    write_text_atomically(path, json.dumps(what, indent=2) + "\n")
+    write_text_atomically(path, json_text(what, path.name))

@@ -32,6 +32,7 @@ from threadpoolctl import threadpool_limits
 
 from minirembert.files import atomic_file, no_file, read_json, write_text_atomically
 from minirembert.lab.jobs import Context, Job, Result, settings_of
+from minirembert.progress import busy, duration, progress
 from minirembert.provenance import provenance
 
 FORMAT = 2  # of a record: another number makes all older ones unknown
@@ -126,8 +127,13 @@ def records(jobs: Sequence[Job], folder: Path, processes: int | None = None, tit
     if processes is not None and processes < 1:
         raise ValueError(f"processes must be at least 1, got {processes}")
     cache = Cache(folder)
-    missing = [job for job in _with_needs(jobs) if cache.load(job) is None]
-    with _progress(title, sum(job.steps for job in missing)) as report:
+    every = _with_needs(jobs)
+    kept = {job: record for job in every if (record := cache.load(job)) is not None}
+    missing = [job for job in every if job not in kept]
+    if missing:
+        at_once = min(processes or os.cpu_count() or 1, len(missing))
+        print(_announced(title, kept, missing, at_once, folder), file=sys.stderr, flush=True)
+    with _counted(title, sum(job.steps for job in missing)) as report:
         for dependent in (False, True):
             now = [job for job in missing if bool(job.needs) == dependent]
             at_once = min(processes or os.cpu_count() or 1, len(now))
@@ -139,6 +145,27 @@ def records(jobs: Sequence[Job], folder: Path, processes: int | None = None, tit
     found = [cache.load(job) for job in jobs]
     assert all(record is not None for record in found)
     return [record for record in found if record is not None]
+
+
+def _announced(title: str, kept: dict[Job, Record], missing: list[Job], at_once: int, folder: Path) -> str:
+    """How much is to be done, and how long it takes at the rate of the runs that are there already."""
+    steps = sum(job.steps for job in missing)
+    line = f"{title}: {len(missing):,} runs, {steps:,} steps, {at_once} at once; {len(kept):,} runs are in {folder} already"
+    seconds = sum(record["provenance"]["seconds"] for record in kept.values())
+    done = sum(job.steps for job in kept)
+    if seconds and done:
+        return f"{line}, and at their rate these take about {duration(seconds / done * steps / at_once)}"
+    return f"{line}; how long they take is said as soon as steps are done"
+
+
+@contextmanager
+def _counted(title: str, total: int) -> Iterator[Callable[[int], None]]:
+    if total == 0:
+        with busy(title):
+            yield lambda steps: None
+    else:
+        with progress(title, total) as bar:
+            yield bar.advance
 
 
 def _with_needs(jobs: Iterable[Job]) -> list[Job]:
@@ -219,26 +246,3 @@ def _work(connection: Connection, folder: Path) -> None:
             connection.send(None)
     except (BrokenPipeError, EOFError):  # the parent is gone, so nobody waits for the rest
         return
-
-
-@contextmanager
-def _progress(title: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A bar on a terminal; elsewhere a line at every tenth of the way."""
-    from tqdm import tqdm
-
-    if total == 0:
-        yield lambda steps: None
-    elif sys.stderr.isatty():
-        with tqdm(total=total, desc=title, unit="step") as bar:
-            yield lambda steps: bar.update(steps) and None
-    else:
-        done, began = 0, time.perf_counter()
-
-        def say(steps: int) -> None:
-            nonlocal done
-            tenth, done = 10 * done // total, done + steps
-            if 10 * done // total > tenth:
-                minutes = (time.perf_counter() - began) / 60
-                print(f"{title}: {done:,} of {total:,} steps, {minutes:.1f} min", file=sys.stderr, flush=True)
-
-        yield say

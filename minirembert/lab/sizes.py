@@ -11,7 +11,8 @@ O = E.
 from dataclasses import dataclass, fields
 
 from minirembert.config import RemBertConfig
-from minirembert.settings import option
+from minirembert.scalars import is_integer
+from minirembert.settings import make_plain, option
 
 HEADS = ("gelu_ln", "linear", "none")
 HEAD_SIZE = 64  # of all models of the paper
@@ -43,6 +44,7 @@ class Sizes:
     cross_attention: bool = option("a second attention in each block, over an encoder's states", False)
 
     def __post_init__(self) -> None:
+        make_plain(self)
         for name in ("vocab_size", "input_embedding_size", "hidden_size", "max_position_embeddings", "type_vocab_size"):
             self._require_integer(name, 1)
         self._require_integer("num_hidden_layers", 0)
@@ -124,5 +126,5 @@ class Sizes:
 
     def _require_integer(self, name: str, least: int) -> None:
         value = getattr(self, name)
-        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        if not is_integer(value) or value < least:
             raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}")

@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass
 
 from minirembert.lab.sizes import Sizes
-from minirembert.settings import option
+from minirembert.settings import make_plain, option
 
 POSITIONS = 40  # [CLS], two sentences of at most 18 words, a second and third [SEP], and some room
 
@@ -19,6 +19,9 @@ class Variant:
     num_attention_heads: int = option("h, heads in each block", 3)
     tied: bool = option("one matrix reads the vocabulary and scores it", False)
     head: str = option("before the output embedding: gelu_ln, linear or none", "gelu_ln")
+
+    def __post_init__(self) -> None:
+        make_plain(self)
 
     def sizes(self, vocab_size: int) -> Sizes:
         """With a vocabulary. Raises ValueError for sizes that no model can have."""

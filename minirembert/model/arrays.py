@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from minirembert.ops.array import Array
+from minirembert.scalars import is_integer, is_switch
 
 
 def integers(values: Any, name: str) -> Array:
@@ -47,6 +48,8 @@ def states(values: Any, name: str, width: int, dtype: Any) -> Any:
 
 def flag(value: Any, name: str) -> Any:
     """A switch: True, False, or None for what the configuration says. Raises TypeError for anything else."""
-    if value is None or isinstance(value, bool | np.bool_) or (isinstance(value, int) and value in (0, 1)):
-        return value
+    if value is None:
+        return None
+    if is_switch(value) or (is_integer(value) and value in (0, 1)):
+        return bool(value)
     raise TypeError(f"{name} must be True or False, got {value!r}")

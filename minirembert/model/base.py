@@ -1,5 +1,6 @@
 """What all models have in common: their parameters, running forward, running backward, loading and saving."""
 
+import copy
 import math
 import re
 import warnings
@@ -219,15 +220,20 @@ class RemBertPreTrainedModel:
 
         `safe_serialization=False` writes PyTorch's pytorch_model.bin instead. Weights of more than `max_shard_size`
         ("500MB", "2GiB", a number of bytes) become several files with an index. Older weights in `folder` that would be
-        read in the place of these are removed. Raises OSError where it cannot write, ValueError for a size that is none.
+        read in the place of these are removed. Raises OSError where it cannot write. Raises ValueError, before anything is
+        written, for a size that is none, for a configuration that JSON cannot hold (see `RemBertConfig.to_json_string`)
+        and for an array that the format cannot hold.
         """
-        folder = as_folder(folder)
-        self.config.extra["architectures"] = [type(self).__name__]
-        self.config.extra["dtype"] = str(self.backend.host_dtype)
-        arrays = {name: self.backend.numpy(array) for name, array in self.parameters.items()}
+        folder, dtype = as_folder(folder), str(self.backend.host_dtype)
+        config = copy.copy(self.config)
+        config.extra = {**config.extra, "architectures": [type(self).__name__], "dtype": dtype}
+        if "torch_dtype" in config.extra:  # the older name of the same; the two must not disagree
+            config.extra["torch_dtype"] = dtype
+        text = config.to_json_string()
+        plan = held({name: self.backend.numpy(array) for name, array in self.parameters.items()})
         format = "safetensors" if safe_serialization else "pytorch"
-        write_weights(held(arrays), folder, format, max_shard_size)
-        self.config.save_pretrained(folder)
+        write_weights(plan, folder, format, max_shard_size, text)
+        self.config.extra = config.extra
 
     @classmethod
     def from_pretrained(

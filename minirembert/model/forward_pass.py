@@ -6,6 +6,7 @@ from typing import Any
 
 from minirembert.config import RemBertConfig
 from minirembert.ops.activations import HIDDEN_ACT
+from minirembert.scalars import as_integer
 from minirembert.tape import Forward
 
 
@@ -36,7 +37,7 @@ class ForwardPass:
     def __init__(self, ops: Forward, config: RemBertConfig, dropout_seed: int | None = None) -> None:
         self.ops = ops
         self.config = config
-        self._dropout_seed = dropout_seed
+        self._dropout_seed = None if dropout_seed is None else as_integer("dropout_seed", dropout_seed)
         self._dropout_places = 0
 
     def linear(self, x: Any, p: Parameters) -> Any:

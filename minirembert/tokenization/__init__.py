@@ -16,7 +16,7 @@ And what these are made of:
 added_tokens.py     a token with flags; cutting a text at such tokens
 options.py          the options of a call
 lengths.py, rows.py how sequences are cut and padded; texts, pairs and rows on their way
-encoding.py         what a call returns
+encoding.py         what a call returns; arrays.py: lists into arrays
 folder.py           a tokenizer's files
 
 training.py         a new vocabulary from text files, with the candidates of candidates.py

@@ -12,6 +12,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
+from minirembert.scalars import as_switch
+
 NOTHING = "(?!)"  # a regular expression that matches nowhere
 
 
@@ -33,6 +35,9 @@ class AddedToken:
     def __post_init__(self) -> None:
         if not isinstance(self.content, str):
             raise TypeError(f"a token must be a text, got {type(self.content).__name__} {self.content!r}")
+        for name in ("single_word", "lstrip", "rstrip", "normalized", "special"):
+            if name != "normalized" or self.normalized is not None:
+                object.__setattr__(self, name, as_switch(f"{name} of the token {self.content!r}", getattr(self, name)))
         object.__setattr__(self, "_follows_special", self.normalized is None)
         if self.normalized is None:
             object.__setattr__(self, "normalized", not self.special)

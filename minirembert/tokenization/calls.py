@@ -12,11 +12,14 @@ import logging
 from collections.abc import Sequence
 from typing import Any, Unpack
 
-from minirembert.tokenization.encoding import BatchEncoding, padded_array
+from minirembert.scalars import as_integer
+from minirembert.tokenization.arrays import padded_array, to_array
+from minirembert.tokenization.encoding import BatchEncoding
 from minirembert.tokenization.lengths import Limit, Side, kept_lengths, overflow, pad, padded_length
 from minirembert.tokenization.options import CallOptions, Options, settle
-from minirembert.tokenization.rows import Origin, Tokens, kept, pairs_of_batch, plain_batch
+from minirembert.tokenization.rows import Origin, Tokens, kept, pairs_of_batch, plain, plain_batch
 from minirembert.tokenization.template import Template
+from minirembert.tokenization.vocabulary import list_of_ids
 
 logger = logging.getLogger(__name__)
 
@@ -98,8 +101,8 @@ class Calls(Template):
         `prepend_batch_axis` gives tensors of one row rather than of none.
         """
         settled = settle(self, options)
-        second = None if pair_ids is None else Tokens(list(pair_ids))
-        encoding = self._collate([self._prepare(Tokens(list(ids)), second, settled)], settled, batched=False)
+        second = None if pair_ids is None else Tokens(list_of_ids(pair_ids))
+        encoding = self._collate([self._prepare(Tokens(list_of_ids(ids)), second, settled)], settled, batched=False)
         return encoding.convert_to_tensors(settled.return_tensors, prepend_batch_axis)
 
     def _prepare(self, first: Tokens, second: Tokens | None, options: Options) -> tuple[dict[str, Any], Origin]:
@@ -122,7 +125,7 @@ class Calls(Template):
 
         pair_ids = None if second is None else second.ids
         if options.add_special_tokens:
-            row["input_ids"] = self.build_inputs_with_special_tokens(first.ids, pair_ids)
+            row["input_ids"] = self._around(first.ids, pair_ids)
             types = self.create_token_type_ids_from_sequences(first.ids, pair_ids)
             mask = self.get_special_tokens_mask(first.ids, pair_ids)
         else:
@@ -165,8 +168,9 @@ class Calls(Template):
         The last is empty where both sides are cut. See `kept_lengths` for the strategies.
         """
         strategy = settle(self, {"truncation": truncation_strategy, "max_length": 1, "stride": stride}).truncation
-        second = None if pair_ids is None else Tokens(pair_ids)
-        kept, kept_second, cut = self._truncate(Tokens(ids), second, num_tokens_to_remove, strategy, stride)
+        remove = as_integer("num_tokens_to_remove", num_tokens_to_remove)
+        second = None if pair_ids is None else Tokens(list_of_ids(pair_ids))
+        kept, kept_second, cut = self._truncate(Tokens(list_of_ids(ids)), second, remove, strategy, int(stride))
         return kept.ids, None if kept_second is None else kept_second.ids, cut
 
     def _collate(self, rows: Sequence[tuple[dict[str, Any], Origin]], options: Options, batched: bool) -> BatchEncoding:
@@ -195,7 +199,7 @@ class Calls(Template):
     def _padding(self) -> dict[str, int]:
         return {
             "input_ids": self.pad_token_id,
-            "token_type_ids": self.pad_token_type_id,
+            "token_type_ids": int(self.pad_token_type_id),
             "attention_mask": 0,
             "special_tokens_mask": 1,
         }
@@ -213,8 +217,9 @@ class Calls(Template):
         """Pads what a call without padding returned: one encoding, a batch, or a list of encodings, which become a batch.
 
         Made for collecting examples that were tokenized one by one. Only what a tokenizer itself makes is padded: "labels",
-        for example, are not. Arrays and tensors are padded to such. Raises ValueError where there are no input_ids or the
-        lists do not have the same number of rows, or are none.
+        for example, are not. Arrays and tensors are padded to such. In an array "labels" have the type of their values: int64,
+        bool, or floating (see `arrays.py`). Raises ValueError where there are no input_ids, where the lists do not have the
+        same number of rows, or are none, and for an array of values that make none.
         """
         data, kind = plain_batch(encoded_inputs)
         settled = settle(
@@ -229,10 +234,10 @@ class Calls(Template):
                 "verbose": verbose,
             },
         )
-        batched = len(data["input_ids"]) > 0 and isinstance(data["input_ids"][0], list)
+        batched = bool(data["input_ids"]) and isinstance(data["input_ids"][0], list)
         if not batched:
             data = {name: [values] for name, values in data.items()}
-        counts = {name: len(values) for name, values in data.items()}
+        counts = {name: _rows(name, values) for name, values in data.items()}
         if len(set(counts.values())) > 1:
             raise ValueError(f"pad needs as many rows of each, got {counts}")
         lengths = [len(ids) for ids in data["input_ids"]]
@@ -243,7 +248,8 @@ class Calls(Template):
         result: dict[str, Any] = pad(data, gaps, self._padding(), self.padding_side)
         if not batched:
             result = {name: values[0] for name, values in result.items()}
-        return BatchEncoding(result, tensor_type=settled.return_tensors)
+        kind = settled.return_tensors
+        return BatchEncoding({n: plain(v) if kind is None else to_array(n, v, kind) for n, v in result.items()})
 
     # --- warnings ---
 
@@ -259,3 +265,10 @@ class Calls(Template):
                 f"a sequence is longer than the model's limit of {self.model_max_length} tokens: cut it with truncation=True",
                 options.verbose,
             )
+
+
+def _rows(name: str, values: Any) -> int:
+    """How many rows a batch of values has. A text is no list of its letters."""
+    if isinstance(values, str | bytes) or not hasattr(values, "__len__") or getattr(values, "ndim", 1) == 0:
+        raise ValueError(f"pad needs a list with one {name} for each row, got {values!r}"[:200])
+    return len(values)

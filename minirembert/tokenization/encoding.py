@@ -4,10 +4,10 @@ Nothing here knows about text: it works on lists of integers.
 """
 
 from collections.abc import Mapping, Sequence
-from itertools import chain
 from typing import Any, NamedTuple
 
-import numpy as np
+from minirembert.scalars import as_switch, is_integer
+from minirembert.tokenization.arrays import as_array, require_tensor_type
 
 
 class BatchEncoding(dict[str, Any]):
@@ -42,7 +42,7 @@ class BatchEncoding(dict[str, Any]):
     def __getitem__(self, item: Any) -> Any:
         if isinstance(item, slice):
             return {name: values[item] for name, values in self.items()}
-        if isinstance(item, int):
+        if is_integer(item):
             return self._encoding(item, "a row by its number")
         return super().__getitem__(item)
 
@@ -158,19 +158,18 @@ class BatchEncoding(dict[str, Any]):
     # --- lists to arrays ---
 
     def convert_to_tensors(self, tensor_type: str | None = None, prepend_batch_axis: bool = False) -> "BatchEncoding":
-        """Turns every list into an array, in place: "np" for NumPy (int64), "pt" for PyTorch; None changes nothing.
+        """Turns every list into an array, in place: "np" for NumPy, "pt" for PyTorch; None changes nothing.
 
-        `prepend_batch_axis` makes a batch of one of a single row. Raises ValueError for another type, or where rows differ
-        in length; ImportError where PyTorch is not installed.
+        Integers become int64, floats and truth values arrays of such (see `arrays.py`), and arrays stay what they are.
+        `prepend_batch_axis` makes a batch of one of a single row. Raises ValueError for another type, where rows differ in
+        length, or for what is no number; ImportError where PyTorch is not installed.
         """
+        prepend_batch_axis = as_switch("prepend_batch_axis", prepend_batch_axis)
+        require_tensor_type(tensor_type)
         if tensor_type is None:
             return self
-        require_tensor_type(tensor_type)
-        arrays = {name: _array(name, [v] if prepend_batch_axis else v) for name, v in self.items()}
-        if tensor_type == "pt":
-            torch = import_torch()
-            arrays = {n: a if isinstance(a, torch.Tensor) else torch.from_numpy(a) for n, a in arrays.items()}
-        self.update(arrays)
+        values = {name: [value] if prepend_batch_axis else value for name, value in self.items()}
+        self.update({name: as_array(name, value, tensor_type) for name, value in values.items()})
         return self
 
 
@@ -187,62 +186,3 @@ def _span(pair: tuple[int, int] | None) -> Span | None:
 
 def _optional(index: Any) -> int | None:
     return None if index is None else int(index)
-
-
-def require_tensor_type(tensor_type: Any) -> None:
-    """Raises ValueError for anything but None, "np" and "pt"."""
-    if tensor_type in (None, "np", "pt"):
-        return
-    if tensor_type in ("tf", "jax"):
-        maker = {"tf": "tf.constant", "jax": "jax.numpy.array"}[tensor_type]
-        raise ValueError(f"return_tensors={tensor_type!r} is not built in: take 'np' and give each array to {maker}")
-    raise ValueError(f"return_tensors must be None, 'np' or 'pt', got {tensor_type!r}")
-
-
-def import_torch() -> Any:
-    """PyTorch. Raises ImportError, saying who needs it, where it is not installed."""
-    try:
-        import torch
-    except ImportError as error:
-        raise ImportError(
-            "return_tensors='pt' needs PyTorch, which is not installed; 'np' gives NumPy arrays"
-        ) from error
-    return torch
-
-
-def _array(name: str, values: Any) -> Any:
-    """Integers, or rows of them, as int64. For rows of equal length ten times as quick as numpy.array."""
-    if hasattr(values, "shape"):
-        return values
-    if not isinstance(values, list | tuple) or not values or not isinstance(values[0], list | tuple):
-        return np.array(values, dtype=np.int64)
-    if any(row and isinstance(row[0], list | tuple) for row in values):  # offsets: pairs in rows
-        _require_equal_lengths(name, values)
-        return np.array(values, dtype=np.int64)
-    width = _require_equal_lengths(name, values)
-    flat = np.fromiter(chain.from_iterable(values), np.int64, len(values) * width)
-    return flat.reshape(len(values), width)
-
-
-def padded_array(rows: Sequence[Sequence[int]], width: int, fill: int, side: str) -> np.ndarray:
-    """The rows in one array of int64, each filled up on `side`: much quicker than to fill lists up and turn them into one."""
-    lengths = np.array([len(row) for row in rows])
-    positions = np.arange(width)
-    is_token = positions >= width - lengths[:, None] if side == "left" else positions < lengths[:, None]
-    array = np.full(is_token.shape, fill, np.int64)
-    array[is_token] = np.fromiter(chain.from_iterable(rows), np.int64, lengths.sum())
-    return array
-
-
-def _require_equal_lengths(name: str, rows: Sequence[Sequence[Any]]) -> int:
-    lengths = {len(row) for row in rows}
-    if len(lengths) > 1:
-        remedy = (
-            "do not ask for tensors"
-            if name == "overflowing_tokens"
-            else "pass padding=True, or a max_length with truncation=True and padding='max_length'"
-        )
-        raise ValueError(
-            f"{name}: sequences of {min(lengths)} to {max(lengths)} tokens do not make one array: {remedy}"
-        )
-    return lengths.pop()

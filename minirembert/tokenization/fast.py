@@ -10,12 +10,14 @@ of RemBertTokenizer but for the differences in DEVIATIONS.md. What this file doe
 """
 
 import logging
+import pickle
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from minirembert.files import atomic_file, write_text_atomically
+from minirembert.files import atomic_file
+from minirembert.scalars import as_switch
 from minirembert.tokenization.added_tokens import AddedToken
 from minirembert.tokenization.encoding import BatchEncoding
 from minirembert.tokenization.fast_backend import (
@@ -28,14 +30,23 @@ from minirembert.tokenization.fast_backend import (
     unknown_id,
 )
 from minirembert.tokenization.fast_calls import run
-from minirembert.tokenization.folder import ADDED_TOKENS_FILE, TOKENIZER_FILE, VOCAB_FILE, named, write_json
+from minirembert.tokenization.folder import (
+    ADDED_TOKENS_FILE,
+    TOKENIZER_FILE,
+    VOCAB_FILE,
+    Contents,
+    json_content,
+    named,
+)  # fmt: skip
 from minirembert.tokenization.options import CallOptions, Options
 from minirembert.tokenization.pretrained import INPUT_NAMES, PreTrainedTokenizer
+from minirembert.tokenization.special_tokens import CHANGE
 from minirembert.tokenization.vocabulary import text_around
 
 logger = logging.getLogger(__name__)
 
-# The library keeps a call's truncation and padding in the tokenizer itself, so that two threads must not call at once.
+# The library keeps a call's truncation and padding in the tokenizer itself, so that two threads must not call at once, nor
+# add a token during a call. Who needs `CHANGE`, too, takes that first.
 _CALL = threading.Lock()
 
 
@@ -54,7 +65,8 @@ class RemBertTokenizerFast(PreTrainedTokenizer):
     tokenizer.json has decided. `remove_space` is stored and saved, but changes nothing.
 
     `unk_token` and `pad_token` have defaults that RemBERT's models do not have as pieces. As ids V and V + 1 they would be
-    outside a model's embeddings, so where neither the caller nor a file names others, that is a ValueError. A special token
+    outside a model's embeddings, so where neither the caller nor a file names others, the unknown token and the [PAD] of a
+    tokenizer.json take their place, and without one that is a ValueError. A special token
     that is named and is no piece does get the next free id, V, V + 1, ...: resize the model's embeddings to
     `len(tokenizer)` then. The other arguments are RemBertTokenizer's.
 
@@ -104,18 +116,25 @@ class RemBertTokenizerFast(PreTrainedTokenizer):
             )
         else:
             raise ValueError("RemBertTokenizerFast needs a vocab_file (sentencepiece.model) or a tokenizer_file")
+        decoder = {**(added_tokens_decoder or {}), **known}
+        added = {
+            AddedToken.of(token).content for token in decoder.values()
+        }  # these keep the flags that they have there
         self._set_up(
             {
                 "bos_token": bos_token,
                 "eos_token": eos_token,
-                "unk_token": self._usual("unk_token", unk_token, known),
+                "unk_token": self._usual("unk_token", unk_token, known, tokenizer_file is not None),
                 "sep_token": sep_token,
-                "pad_token": self._usual("pad_token", pad_token, known),
+                "pad_token": self._usual("pad_token", pad_token, known, tokenizer_file is not None),
                 "cls_token": cls_token,
                 "mask_token": mask_token,
             },
-            additional_special_tokens=[AddedToken.of(t, special=True) for t in additional_special_tokens or ()],
-            added_tokens_decoder={**(added_tokens_decoder or {}), **known},
+            additional_special_tokens=[
+                token if isinstance(token, str) and token in added else AddedToken.of(token, special=True)
+                for token in additional_special_tokens or ()
+            ],
+            added_tokens_decoder=decoder,
             model_max_length=model_max_length,
             padding_side=padding_side,
             truncation_side=truncation_side,
@@ -126,11 +145,16 @@ class RemBertTokenizerFast(PreTrainedTokenizer):
         if tokenizer_file is None and self.cls_token is not None and self.sep_token is not None:
             add_template(self._backend, (self.cls_token, self.cls_token_id), (self.sep_token, self.sep_token_id))
 
-    def _usual(self, name: str, token: Any, known: Mapping[int, AddedToken]) -> Any:
+    def _usual(self, name: str, token: Any, known: Mapping[int, AddedToken], whole: bool) -> Any:
         if not isinstance(token, _Usual):
             return token
-        if self._base_id(token) is None and token not in map(str, known.values()):
+        there = {*map(str, known.values())}
+        if self._base_id(token) is None and token not in there:
             bracketed = f"[{token[1:-1].upper()}]"
+            if whole and name == "unk_token":
+                return self._base_token(self._unknown_id)
+            if whole and (self._base_id(bracketed) is not None or bracketed in there):
+                return bracketed
             advice = f"{name}={bracketed!r}" if self._base_id(bracketed) is not None else f"{name}"
             raise ValueError(
                 f"{name} {str(token)!r}, the default, is not in the vocabulary: as id {self.vocab_size} or above it would be "
@@ -176,6 +200,7 @@ class RemBertTokenizerFast(PreTrainedTokenizer):
         New ones get the next ids: a model then needs as many more rows in its embeddings. All are found in texts from now
         on. Raises TypeError for what is no token.
         """
+        special_tokens = as_switch("special_tokens", special_tokens)
         if not isinstance(new_tokens, list | tuple):
             new_tokens = [new_tokens] if new_tokens else []
         # A mere text leaves the white space around it alone: it belongs to no token then, and to no offsets.
@@ -183,10 +208,20 @@ class RemBertTokenizerFast(PreTrainedTokenizer):
         return super().add_tokens(tokens, special_tokens)
 
     def _tokens_added(self, tokens: list[AddedToken]) -> None:
-        new = {token.content: self._added_ids[token.content] for token in tokens}
-        there = {str(token.content) for token in self._backend.get_added_tokens_decoder().values()}
-        missing = [(index, self._added[index]) for text, index in new.items() if text not in there]
-        add_tokens(self._backend, sorted(missing, key=lambda item: item[0]), self.do_lower_case)
+        tables = self._tables
+        new = {token.content: tables.ids[token.content] for token in tokens}
+        with _CALL:
+            there = {str(token.content) for token in self._backend.get_added_tokens_decoder().values()}
+            missing = [(index, tables.added[index]) for text, index in new.items() if text not in there]
+            add_tokens(self._backend, sorted(missing, key=lambda item: item[0]), self.do_lower_case)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The backend as bytes: a copy has one of its own, with the tokens that its tables have."""
+        with CHANGE, _CALL:
+            return {**super().__getstate__(), "_backend": pickle.dumps(self._backend)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__ |= {**state, "_backend": pickle.loads(state["_backend"])}
 
     # --- text to ids ---
 
@@ -257,7 +292,7 @@ class RemBertTokenizerFast(PreTrainedTokenizer):
         normalizer = self._backend.normalizer
         if normalizer is None or normalizer.normalize_str("a ") != "a":
             return text_of(listed)
-        added = {index: token.content for index, token in self._added.items() if not token.special}
+        added = {index: token.content for index, token in self._tables.added.items() if not token.special}
         skipped = set(self.all_special_ids) if skip_special_tokens else set()
         listed = [index for index in listed if index not in skipped]
         return text_around(listed, added, text_of, spaces)
@@ -270,32 +305,33 @@ class RemBertTokenizerFast(PreTrainedTokenizer):
         Logs an error and returns None where `save_directory` is no folder. Raises ValueError for a tokenizer that was made
         from a tokenizer.json alone.
         """
-        if self._model_bytes is None:
-            raise ValueError(
-                "there is no sentencepiece.model to save: this tokenizer was made from a tokenizer.json alone"
-            )
+        content = self._required_model()
         folder = Path(save_directory)
         if not str(save_directory) or not folder.is_dir():  # an empty name would be the current folder
             logger.error("not saved: %s is not a folder", str(save_directory) or "an empty name")
             return None
         path = named(folder, filename_prefix, VOCAB_FILE)
         with atomic_file(path) as temporary:
-            temporary.write_bytes(self._model_bytes)
+            temporary.write_bytes(content)
         return (str(path),)
 
-    def _save_model(self, folder: Path, prefix: str | None, legacy_format: bool | None) -> tuple[str, ...]:
+    def _model_contents(self, legacy_format: bool | None) -> Contents:
         """Files for a slow tokenizer unless `legacy_format` is False, tokenizer.json unless it is True."""
-        paths: tuple[str, ...] = ()
+        contents: Contents = {}
         if legacy_format or (legacy_format is None and self._model_bytes is not None):
-            paths = (write_json(named(folder, prefix, ADDED_TOKENS_FILE), self.get_added_vocab()),)
-            paths += self.save_vocabulary(folder, prefix) or ()
+            contents[ADDED_TOKENS_FILE] = json_content(ADDED_TOKENS_FILE, self.get_added_vocab())
+            contents[VOCAB_FILE] = self._required_model()
         if not legacy_format:
-            path = named(folder, prefix, TOKENIZER_FILE)
             with _CALL:
-                content = backend_json(self._backend)
-            write_text_atomically(path, content)
-            paths += (str(path),)
-        return paths
+                contents[TOKENIZER_FILE] = backend_json(self._backend).encode()
+        return contents
+
+    def _required_model(self) -> bytes:
+        if self._model_bytes is None:
+            raise ValueError(
+                "there is no sentencepiece.model to save: this tokenizer was made from a tokenizer.json alone"
+            )
+        return self._model_bytes
 
     @classmethod
     def _model_files(cls, folder: Path) -> dict[str, Path]:

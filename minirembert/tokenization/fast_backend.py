@@ -148,9 +148,18 @@ def add_template(backend: Any, cls: tuple[str, int], sep: tuple[str, int]) -> No
 
 
 def add_tokens(backend: Any, tokens: Iterable[tuple[int, AddedToken]], do_lower_case: bool) -> None:
-    """Enters tokens that the backend is to find in texts. Raises ValueError where it gives one another id than ours."""
+    """Enters tokens that the backend is to find in texts. Raises ValueError where it would give one another id than ours; what
+    can be known of that beforehand is, and then none is entered.
+    """
     import tokenizers
 
+    tokens = list(tokens)
+    free = backend.get_vocab_size(with_added_tokens=True)
+    for index, token in tokens:
+        given = backend.token_to_id(token.content)
+        if given is None:
+            given, free = free, free + 1
+        _require_id(index, token, given)
     for index, token in tokens:
         # Found in the raw text, as the slow tokenizer finds them, unless letters have to become small before. Then what is
         # beside them is normalised already, and white space there is theirs, or it would become a token.
@@ -163,12 +172,15 @@ def add_tokens(backend: Any, tokens: Iterable[tuple[int, AddedToken]], do_lower_
             backend.add_special_tokens([theirs])
         else:
             backend.add_tokens([theirs])
-        given = backend.token_to_id(token.content)
-        if given != index:
-            raise ValueError(
-                f"the token {token.content!r} cannot have the id {index} in a fast tokenizer, which adds tokens without "
-                f"gaps and gives it {given}; use RemBertTokenizer"
-            )
+        _require_id(index, token, backend.token_to_id(token.content))
+
+
+def _require_id(index: int, token: AddedToken, given: int | None) -> None:
+    if given != index:
+        raise ValueError(
+            f"the token {token.content!r} cannot have the id {index} in a fast tokenizer, which adds tokens without "
+            f"gaps and gives it {given}; use RemBertTokenizer"
+        )
 
 
 def read_backend(path: Path) -> Any:

@@ -6,15 +6,16 @@ added_tokens.json         every added token with its id; read only there, too
 tokenizer.json            the whole fast tokenizer; a slow one takes added tokens from it if nobody else names any
 """
 
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from minirembert.files import read_json, write_text_atomically
+from minirembert.files import atomic_file, json_text, read_json
+from minirembert.scalars import is_integer
 from minirembert.tokenization.added_tokens import AddedToken
 from minirembert.tokenization.special_tokens import ADDITIONAL, SPECIAL_TOKEN_NAMES
 
+EXTRA = "extra_special_tokens"  # what transformers 5 calls ADDITIONAL; a dictionary there gives each a name of its own
 VOCAB_FILE = "sentencepiece.model"
 TOKENIZER_FILE = "tokenizer.json"
 CONFIG_FILE = "tokenizer_config.json"
@@ -28,27 +29,44 @@ def named(folder: Path, prefix: str | None, name: str) -> Path:
     return folder / (f"{prefix}-{name}" if prefix else name)
 
 
-def write_json(path: Path, values: Mapping[Any, Any]) -> str:
-    """Writes an object, sorted by its keys, and returns the path."""
-    write_text_atomically(path, json.dumps(values, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
-    return str(path)
+Contents = dict[str, bytes | None]  # of files, by name; None: the file goes
 
 
-def write_settings(
-    folder: Path,
-    prefix: str | None,
-    settings: Mapping[str, Any],
-    special: Mapping[str, Any],
-    added: Mapping[int, AddedToken],
-) -> tuple[str, str]:
-    """Writes tokenizer_config.json and special_tokens_map.json and returns their paths."""
+def json_content(name: str, values: Mapping[Any, Any]) -> bytes:
+    """An object, sorted by its keys. Raises ValueError for what JSON cannot hold, naming the file and the place in it."""
+    return json_text(_in_order(values), name, readable=True).encode()
+
+
+def _in_order(values: Any) -> Any:
+    """Sorted by its keys, numbers by their value; JSON has only strings for keys."""
+    if isinstance(values, Mapping):
+        return {str(key): _in_order(values[key]) for key in sorted(values)}
+    return [_in_order(value) for value in values] if isinstance(values, list | tuple) else values
+
+
+def write_all(folder: Path, prefix: str | None, contents: Contents) -> tuple[str, ...]:
+    """Writes the files, each whole or not at all, removes those without a content, and returns the paths of the others."""
+    for name, content in contents.items():
+        path = named(folder, prefix, name)
+        if content is None:
+            path.unlink(missing_ok=True)
+            continue
+        with atomic_file(path) as temporary:
+            temporary.write_bytes(content)
+    return tuple(str(named(folder, prefix, name)) for name, content in contents.items() if content is not None)
+
+
+def settings_contents(
+    settings: Mapping[str, Any], special: Mapping[str, Any], added: Mapping[int, AddedToken]
+) -> Contents:
+    """tokenizer_config.json and special_tokens_map.json."""
     decoder = {index: {"content": token.content, **token.flags} for index, token in added.items()}
     config = {**settings, **special, "added_tokens_decoder": decoder}
     config.setdefault(ADDITIONAL, [])
-    return (
-        write_json(named(folder, prefix, CONFIG_FILE), config),
-        write_json(named(folder, prefix, SPECIAL_TOKENS_FILE), special),
-    )
+    return {
+        CONFIG_FILE: json_content(CONFIG_FILE, config),
+        SPECIAL_TOKENS_FILE: json_content(SPECIAL_TOKENS_FILE, special),
+    }
 
 
 def read_settings(folder: Path, known: Iterable[str]) -> dict[str, Any]:
@@ -62,6 +80,9 @@ def read_settings(folder: Path, known: Iterable[str]) -> dict[str, Any]:
     else:  # written before transformers 4.34, or after 4: the other files have the last word
         config |= _read(folder / SPECIAL_TOKENS_FILE)
         added = _tokens_of_other_files(folder, {_text(config.get(name)) for name in SPECIAL_TOKEN_NAMES})
+    if EXTRA in config and ADDITIONAL not in config:
+        extra = config[EXTRA]
+        config[ADDITIONAL] = list(extra.values()) if isinstance(extra, dict) else extra
     settings = {name: value for name, value in config.items() if name in set(known)}
     for name in settings.keys() & set(SPECIAL_TOKEN_NAMES):
         settings[name] = _token(folder, name, settings[name])
@@ -92,7 +113,7 @@ def _tokens_of_other_files(folder: Path, special: set[Any]) -> dict[int, AddedTo
         flags = {text: {"normalized": False, "special": True} for text in special}
         strip = {"lstrip": True, "rstrip": True}
         ids = _read(path)
-        if not all(isinstance(index, int) for index in ids.values()):
+        if not all(map(is_integer, ids.values())):
             raise ValueError(f"{path} must map tokens to ids, found {ids!r}"[:200])
         return {index: AddedToken(text, **flags.get(text, strip)) for text, index in ids.items()}
     if (folder / TOKENIZER_FILE).exists():

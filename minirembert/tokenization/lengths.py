@@ -1,10 +1,11 @@
 """How sequences are cut and padded: the rules alone, on lists of integers and their lengths; the settings they need."""
 
 import logging
+import numbers
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
+from minirembert.scalars import as_switch
 
 TRUNCATION_STRATEGIES = ("only_first", "only_second", "longest_first", "do_not_truncate")
 PADDING_STRATEGIES = ("longest", "max_length", "do_not_pad")
@@ -39,17 +40,32 @@ class Limit:
         return self if owner is None else owner.__dict__[self._name]
 
     def __set__(self, owner: Any, value: Any) -> None:
-        if not isinstance(value, int | float | np.integer | None) or isinstance(value, bool):
+        if value is not None and (not isinstance(value, numbers.Real) or isinstance(value, bool)):
             raise TypeError(f"{self._name} must be a number, got {value!r}")
-        if value is not None and not value >= 1:  # of NaN, too, this is true
+        limit: Any = value
+        if limit is not None and not limit >= 1:  # of NaN, too, this is true
             raise ValueError(f"{self._name} must be at least 1, got {value!r}")
-        owner.__dict__[self._name] = NO_LIMIT if value is None else int(min(value, NO_LIMIT))
+        owner.__dict__[self._name] = NO_LIMIT if value is None else int(min(limit, NO_LIMIT))
+
+
+class Switch:
+    """An attribute that is True or False. None, which settings files have as null, is False."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, owner: Any, kind: type | None = None) -> Any:
+        return self if owner is None else owner.__dict__[self._name]
+
+    def __set__(self, owner: Any, value: Any) -> None:
+        owner.__dict__[self._name] = value is not None and as_switch(self._name, value)
 
 
 def kept_lengths(first: int, second: int | None, excess: int, strategy: str) -> tuple[int, int | None]:
     """How many tokens remain of each side of an input that is `excess` tokens too long.
 
-    "longest_first" takes them one at a time from the longer side, from the second where they are equally long:
+    "longest_first" takes them one at a time from the longer side, from the second where they are equally long (the library
+    of the fast tokenizer shares an odd number otherwise, see `fast_calls.py`):
     8 and 14 tokens with 13 too many become 5 and 4. The other strategies cut one side only; where that would leave
     nothing of it, they log an error and cut nothing, as Hugging Face's does.
     """

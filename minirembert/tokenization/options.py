@@ -1,16 +1,22 @@
 """What a call of a tokenizer may ask for, and what that means for one that has a limit, a padding token and sides."""
 
+import operator
 from dataclasses import dataclass
-from typing import Any, Protocol, TypedDict
+from typing import Any, Protocol, TypedDict, cast
 
-from minirembert.tokenization.encoding import require_tensor_type
+from minirembert.scalars import as_switch, is_switch
+from minirembert.tokenization.arrays import require_tensor_type
 from minirembert.tokenization.lengths import PADDING_STRATEGIES, TRUNCATION_STRATEGIES
 
+SWITCHES = (
+    "add_special_tokens", "is_split_into_words", "split_special_tokens", "return_token_type_ids", "return_attention_mask",
+    "return_overflowing_tokens", "return_special_tokens_mask", "return_offsets_mapping", "return_length", "verbose",
+)  # fmt: skip
 LARGEST_LIMIT = int(1e20)  # above it Hugging Face takes model_max_length for none
 
 
 class CallOptions(TypedDict, total=False):
-    """The keyword arguments of a call. None stands for the default.
+    """The keyword arguments of a call. None stands for the default; NumPy's integers and truth values are taken, too.
 
     - `add_special_tokens` (True): [CLS] A [SEP], or [CLS] A [SEP] B [SEP].
     - `padding` (False): True or "longest" to the longest of the batch, "max_length" to `max_length`.
@@ -85,8 +91,15 @@ def settle(tokenizer: Settings, given: CallOptions) -> Options:
         known = ", ".join(CallOptions.__annotations__)
         raise TypeError(f"{min(unknown)!r} is no option of a tokenizer; there are {known}")
     require_tensor_type(given.get("return_tensors"))
+    said: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    for name in said.keys() & SWITCHES:
+        said[name] = as_switch(name, said[name])
     for name, least in (("max_length", 1), ("stride", 0), ("pad_to_multiple_of", 1)):
-        _require_count(name, given.get(name), least)
+        if name in said:
+            said[name] = _count(name, said[name], least)
+    for name in said.keys() & {"padding", "truncation"}:
+        said[name] = bool(said[name]) if is_switch(said[name]) else said[name]
+    given = cast(CallOptions, said)
     padding, truncation, max_length = _strategies(tokenizer, given)
     multiple = given.get("pad_to_multiple_of")
     both = padding != "do_not_pad" and truncation != "do_not_truncate"
@@ -99,7 +112,6 @@ def settle(tokenizer: Settings, given: CallOptions) -> Options:
         "return_attention_mask": "attention_mask" in tokenizer.model_input_names,
         "split_special_tokens": tokenizer.split_special_tokens,
     }
-    said = {name: value for name, value in given.items() if value is not None}
     settled = {"padding": padding, "truncation": truncation, "max_length": max_length}
     return Options(**{**defaults, **said, **settled})
 
@@ -134,13 +146,17 @@ def _strategies(tokenizer: Settings, given: CallOptions) -> tuple[str, str, int 
     return padding, truncation, max_length
 
 
-def _require_count(name: str, value: Any, least: int) -> None:
-    if value is None:
-        return
-    if isinstance(value, bool) or not hasattr(value, "__index__"):
+def _count(name: str, value: Any, least: int) -> int:
+    """As Python's own integer, from anything that is one, arrays and tensors of a single integer among them."""
+    try:
+        count = None if is_switch(value) else operator.index(value)
+    except TypeError:
+        count = None
+    if count is None:
         raise TypeError(f"{name} must be an integer, got {type(value).__name__} {value!r}")
-    if value < least:
-        raise ValueError(f"{name} must be at least {least}, got {value}")
+    if count < least:
+        raise ValueError(f"{name} must be at least {least}, got {count}")
+    return count
 
 
 def _strategy(kind: str, given: Any, strategies: tuple[str, ...]) -> str:

@@ -5,20 +5,22 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
+from minirembert.scalars import as_switch
 from minirembert.tokenization.calls import Calls
-from minirembert.tokenization.folder import read_settings, write_settings
-from minirembert.tokenization.special_tokens import SPECIAL_TOKEN_NAMES
+from minirembert.tokenization.folder import Contents, read_settings, settings_contents, write_all
+from minirembert.tokenization.lengths import Switch
+from minirembert.tokenization.special_tokens import CHANGE, SPECIAL_TOKEN_NAMES
 
 INPUT_NAMES = ("input_ids", "token_type_ids", "attention_mask")
 
 
 class PreTrainedTokenizer(Calls):
-    """Base of the slow and the fast tokenizer. A subclass says which files make it (`_model_files`, `_save_model`)."""
+    """Base of the slow and the fast tokenizer. A subclass says which files make it (`_model_files`, `_model_contents`)."""
 
     is_fast = False
     vocab_file: str | None
-    remove_space: bool
-    keep_accents: bool
+    do_lower_case, remove_space, keep_accents = Switch(), Switch(), Switch()
+    clean_up_tokenization_spaces, split_special_tokens = Switch(), Switch()
 
     def _set_up(
         self,
@@ -55,8 +57,8 @@ class PreTrainedTokenizer(Calls):
         """The constructor's arguments that are files of the folder. Raises FileNotFoundError if what is needed is not there."""
         raise NotImplementedError
 
-    def _save_model(self, folder: Path, prefix: str | None, legacy_format: bool | None) -> tuple[str, ...]:
-        """Writes what is not settings and returns the paths."""
+    def _model_contents(self, legacy_format: bool | None) -> Contents:
+        """The files that are not settings. Raises ValueError for a format that cannot be had."""
         raise NotImplementedError
 
     def save_pretrained(
@@ -65,16 +67,17 @@ class PreTrainedTokenizer(Calls):
         """Writes the tokenizer into a folder, for `from_pretrained` here and in transformers, and returns the paths.
 
         Each file gets the prefix, if there is one. `legacy_format` is for fast tokenizers. Raises OSError where the files
-        cannot be written, ValueError for an empty name.
+        cannot be written; ValueError for an empty name and for what JSON cannot hold, before anything is written.
         """
+        legacy_format = None if legacy_format is None else as_switch("legacy_format", legacy_format)
         if not str(save_directory):
             raise ValueError("save_directory must be the name of a folder, got an empty one; for this folder say '.'")
         folder = Path(save_directory)
+        with CHANGE:  # or the files could say different things of a token that is added meanwhile
+            contents = settings_contents(self._settings(), self.special_tokens_map, self.added_tokens_decoder)
+            contents |= self._model_contents(legacy_format)
         folder.mkdir(parents=True, exist_ok=True)
-        settings = write_settings(
-            folder, filename_prefix, self._settings(), self.special_tokens_map, self.added_tokens_decoder
-        )
-        return (*settings, *self._save_model(folder, filename_prefix, legacy_format))
+        return write_all(folder, filename_prefix, contents)
 
     def _settings(self) -> dict[str, Any]:
         """What tokenizer_config.json says beside the tokens. Settings that most tokenizers share are written if changed."""

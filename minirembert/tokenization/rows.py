@@ -1,5 +1,6 @@
 """What a call is given, and what becomes of it on the way: texts and pairs, their ids, and where each id came from."""
 
+import numbers
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -84,7 +85,7 @@ def kept(tokens: Tokens, count: int, side: str) -> Tokens:
 
 
 def plain_batch(encoded: Any) -> tuple[dict[str, Any], str | None]:
-    """Encodings as lists of integers, and what kind of tensors they were."""
+    """Encodings with what is to be padded as lists of integers and the rest as it was, and what kind of tensors they were."""
     if isinstance(encoded, list | tuple):
         if not encoded or not all(isinstance(row, Mapping) for row in encoded):
             raise ValueError("pad needs an encoding, or a list of encodings that is not empty")
@@ -92,25 +93,31 @@ def plain_batch(encoded: Any) -> tuple[dict[str, Any], str | None]:
         if different := next((row.keys() for row in encoded if row.keys() != names), None):
             raise ValueError(f"pad needs encodings with the same lists, got {sorted(names)} and {sorted(different)}")
         encoded = {name: [row[name] for row in encoded] for name in names}
+    if not isinstance(encoded, Mapping):
+        raise ValueError(
+            f"pad needs an encoding, or a list of encodings, got {type(encoded).__name__} {encoded!r}"[:200]
+        )
     if "input_ids" not in encoded:
         raise ValueError(f"pad needs input_ids, got an encoding with {', '.join(map(str, encoded)) or 'nothing'}")
     ids = encoded["input_ids"]
     sample = ids[0] if isinstance(ids, list | tuple) and len(ids) else ids
     kind = None if not hasattr(sample, "ndim") else "np" if isinstance(sample, np.ndarray | np.generic) else "pt"
-    data = {name: _plain(values) for name, values in encoded.items()}
-    for name in PADDED & data.keys():
-        if not _is_lists(data[name]):
-            raise ValueError(f"pad needs lists of integers, got {name} {data[name]!r}"[:200])
+    data = {name: _integers(name, values) if name in PADDED else values for name, values in encoded.items()}
     return data, kind
 
 
-def _is_lists(values: Any) -> bool:
-    """Whether this is one row of integers, or several."""
-    rows = values if isinstance(values, list) and values and isinstance(values[0], list) else [values]
-    return all(isinstance(row, list) and all(isinstance(value, int) for value in row) for row in rows)
+def _integers(name: str, values: Any) -> Any:
+    """One row of integers, or several, as Python's own. Raises ValueError for anything else. In a mask True is 1."""
+    listed = plain(values)
+    rows = listed if isinstance(listed, list) and listed and isinstance(listed[0], list) else [listed]
+    if not all(isinstance(row, list) and all(isinstance(value, numbers.Integral) for value in row) for row in rows):
+        raise ValueError(f"pad needs lists of integers, got {name} {listed!r}"[:200])
+    whole = [list(map(int, row)) for row in rows]
+    return whole if rows is listed else whole[0]
 
 
-def _plain(values: Any) -> Any:
+def plain(values: Any) -> Any:
+    """Arrays, and lists of them, as Python's own lists and numbers; anything else as it is."""
     if hasattr(values, "tolist"):
         return values.tolist()
-    return [_plain(value) for value in values] if isinstance(values, list | tuple) else values
+    return [plain(value) for value in values] if isinstance(values, list | tuple) else values

@@ -4,12 +4,17 @@
     tokenizer.add_special_tokens({"mask_token": "<mask>"})   a new token gets the next id: V, V + 1, ...
     tokenizer.add_tokens(["covfefe"])                        found in texts, but not special: decoding does not skip it
 
+Threads may share a tokenizer, and add tokens to it while others use it: what changes is never written to but replaced as a
+whole, by one thread at a time.
+
 What this file does not do: it knows no text and no model. A tokenizer says what ids its model has (the hooks).
 """
 
+import threading
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
+from minirembert.scalars import as_integer, as_switch
 from minirembert.tokenization.added_tokens import AddedToken
 
 SPECIAL_TOKEN_NAMES = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
@@ -17,6 +22,40 @@ ADDITIONAL = "additional_special_tokens"
 
 # What Hugging Face takes for a token that is given as a mere text after the tokenizer was made.
 STRIPPING = {"lstrip": True, "rstrip": True}
+
+
+# Held while a tokenizer is changed. One for all of them: changes are rare and short, and a lock cannot be copied or pickled.
+CHANGE = threading.RLock()
+
+
+class Tables(NamedTuple):
+    """All tokens that are not the model's own. Once a tokenizer has them they are never written to: see `CHANGE`."""
+
+    named: dict[str, AddedToken | None]
+    additional: list[AddedToken]
+    added: dict[int, AddedToken]  # by id, in the order in which they were added
+    ids: dict[str, int]
+
+    def copy(self) -> "Tables":
+        """To be written to, until it is put in the place of these."""
+        return Tables(dict(self.named), list(self.additional), dict(self.added), dict(self.ids))
+
+    def special(self) -> list[str]:
+        """The texts of the special tokens: named ones in the order of their names, then the others."""
+        return list(dict.fromkeys(t.content for t in [*self.named.values(), *self.additional] if t is not None))
+
+    def enter(self, index: int, token: AddedToken, own: int | None) -> None:
+        """Adds a token that the model has as `own`, if at all. Raises ValueError where ids disagree."""
+        if index < 0 or own not in (None, index):
+            raise ValueError(f"the token {token.content!r} cannot have the id {index}: the model has it as {own}")
+        if self.ids.get(token.content, index) != index:
+            raise ValueError(f"the token {token.content!r} is given two ids, {self.ids[token.content]} and {index}")
+        if index in self.added and self.added[index].content != token.content:
+            raise ValueError(
+                f"the id {index} is given to two tokens, {self.added[index].content!r} and {token.content!r}"
+            )
+        self.added[index] = token
+        self.ids[token.content] = index
 
 
 class _Named:
@@ -28,7 +67,7 @@ class _Named:
     def __get__(self, tokenizer: "SpecialTokens", owner: type | None = None) -> Any:
         if tokenizer is None:
             return self
-        token = tokenizer._named[self._name]
+        token = tokenizer._tables.named[self._name]
         return None if token is None else token.content
 
     def __set__(self, tokenizer: "SpecialTokens", value: Any) -> None:
@@ -44,11 +83,12 @@ class _NamedId:
     def __get__(self, tokenizer: "SpecialTokens", owner: type | None = None) -> Any:
         if tokenizer is None:
             return self
-        token = tokenizer._named[self._name]
+        token = tokenizer._tables.named[self._name]
         return None if token is None else tokenizer._id_of(token.content)
 
     def __set__(self, tokenizer: "SpecialTokens", value: int | None) -> None:
-        tokenizer._set_named(self._name, None if value is None else tokenizer._token_of(int(value)))
+        index = None if value is None else as_integer(f"{self._name}_id", value)
+        tokenizer._set_named(self._name, None if index is None else tokenizer._token_of(index))
 
 
 class SpecialTokens:
@@ -64,12 +104,9 @@ class SpecialTokens:
     cls_token, cls_token_id = _Named(), _NamedId()
     mask_token, mask_token_id = _Named(), _NamedId()
     pad_token_type_id = 0
-    do_lower_case = False
+    do_lower_case: bool
 
-    _named: dict[str, AddedToken | None]
-    _additional: list[AddedToken]
-    _added: dict[int, AddedToken]  # by id, in the order in which they were added
-    _added_ids: dict[str, int]
+    _tables: Tables
 
     # --- what a subclass gives ---
 
@@ -92,7 +129,7 @@ class SpecialTokens:
         raise NotImplementedError
 
     def _tokens_added(self, tokens: list[AddedToken]) -> None:
-        """Called after these were entered into `_added` and `_added_ids`."""
+        """Called, under `CHANGE`, after these were entered into `_tables`. What it raises takes them out again."""
 
     # --- setting up ---
 
@@ -106,24 +143,31 @@ class SpecialTokens:
 
         A token given as a mere text keeps the flags that it has in `added_tokens_decoder`.
         """
-        self._named, self._additional, self._added, self._added_ids = dict.fromkeys(SPECIAL_TOKEN_NAMES), [], {}, {}
+        tables = Tables(dict.fromkeys(SPECIAL_TOKEN_NAMES), [], {}, {})
         for index, value in (added_tokens_decoder or {}).items():
-            self._enter(_index(index), AddedToken.of(value))
-        named = {name: self._saved(name, value, special=True) for name, value in named.items() if value is not None}
-        self._named |= named
-        others = [self._saved(ADDITIONAL, value, special=True, **STRIPPING) for value in additional]
-        special = {token.content: token for token in others}
-        special |= {t.content: t for t in self._added.values() if t.special and t.content not in special}
-        texts = {token.content for token in named.values()}
-        self._additional = [token for text, token in special.items() if text not in texts]
-        self._add([*named.values(), *self._additional], special=True)
-        self._tokens_added(list(self._added.values()))
+            token = AddedToken.of(value)
+            tables.enter(_index(index), token, self._base_id(token.content))
 
-    def _saved(self, name: str, value: Any, **flags: Any) -> AddedToken:
-        """As `_token`, but a mere text that was added before keeps its flags."""
-        if isinstance(value, str) and value in self._added_ids:
-            return self._added[self._added_ids[value]].with_flags(special=True)
-        return self._token(name, value, **flags)
+        def saved(name: str, value: Any, **flags: Any) -> AddedToken:
+            if isinstance(value, str) and value in tables.ids:
+                return tables.added[tables.ids[value]].with_flags(special=True)
+            return self._token(name, value, special=True, **flags)
+
+        named = {name: saved(name, value) for name, value in named.items() if value is not None}
+        tables.named.update(named)
+        others = [saved(ADDITIONAL, value, **STRIPPING) for value in additional]
+        special = {token.content: token for token in others}
+        special |= {t.content: t for t in tables.added.values() if t.special and t.content not in special}
+        texts = {token.content for token in named.values()}
+        tables.additional.extend(token for text, token in special.items() if text not in texts)
+        self._add(tables, [*named.values(), *tables.additional], special=True)
+        self._tables = tables
+        self._tokens_added(list(tables.added.values()))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What is copied and pickled: not in the middle of a change."""
+        with CHANGE:
+            return dict(self.__dict__)
 
     def _token(self, name: str, value: Any, **flags: Any) -> AddedToken:
         try:
@@ -134,31 +178,15 @@ class SpecialTokens:
             raise ValueError(f"{name} must not be empty")
         return token
 
-    def _enter(self, index: int, token: AddedToken) -> None:
-        own = self._base_id(token.content)
-        if index < 0 or own not in (None, index):
-            raise ValueError(f"the token {token.content!r} cannot have the id {index}: the model has it as {own}")
-        if self._added_ids.get(token.content, index) != index:
-            raise ValueError(
-                f"the token {token.content!r} is given two ids, {self._added_ids[token.content]} and {index}"
-            )
-        if index in self._added and self._added[index].content != token.content:
-            raise ValueError(
-                f"the id {index} is given to two tokens, {self._added[index].content!r} and {token.content!r}"
-            )
-        self._added[index] = token
-        self._added_ids[token.content] = index
-
     def _set_named(self, name: str, value: Any) -> None:
-        if value is None:
-            self._named[name] = None
-            return
-        token = self._token(name, value, special=True, **STRIPPING)
-        self._require_in_vocabulary(name, token.content)
-        self._named[name] = token
+        token = None if value is None else self._token(name, value, special=True, **STRIPPING)
+        with CHANGE:
+            if token is not None:
+                self._require_in_vocabulary(name, token.content)
+            self._tables = self._tables._replace(named=self._tables.named | {name: token})
 
     def _require_in_vocabulary(self, name: str, text: str) -> None:
-        if text not in self._added_ids and self._base_id(text) is None:
+        if text not in self._tables.ids and self._base_id(text) is None:
             raise ValueError(
                 f"{name}: {text!r} is not in the vocabulary; add_special_tokens adds it and sets {name} in one step"
             )
@@ -169,12 +197,16 @@ class SpecialTokens:
         """Adds one token or a list of them (texts or AddedTokens) and returns how many the vocabulary did not have.
 
         New ones get the next ids: a model then needs as many more rows in its embeddings. All are found in texts from now
-        on. A mere text takes the white space around it away, as in Hugging Face's. Raises TypeError for what is no token.
+        on. A mere text takes the white space around it away, as in Hugging Face's. Several threads may add tokens: each gets
+        an id of its own. Raises TypeError for what is no token; then none is added.
         """
+        special_tokens = as_switch("special_tokens", special_tokens)
         if not isinstance(new_tokens, list | tuple):
             new_tokens = [new_tokens] if new_tokens else []
         normalized = {"normalized": not special_tokens}
-        return self._add_and_tell([AddedToken.of(t, **STRIPPING, **normalized) for t in new_tokens], special_tokens)
+        tokens = [AddedToken.of(t, **STRIPPING, **normalized) for t in new_tokens]
+        with CHANGE:
+            return self._add_and_tell(self._tables.copy(), tokens, special_tokens)
 
     def add_special_tokens(
         self, special_tokens_dict: Mapping[str, Any], replace_additional_special_tokens: bool = True
@@ -185,6 +217,7 @@ class SpecialTokens:
         vocabulary, unless `replace_additional_special_tokens` is False. Raises ValueError for an unknown name, TypeError
         for what is no dictionary.
         """
+        replace = as_switch("replace_additional_special_tokens", replace_additional_special_tokens)
         if not isinstance(special_tokens_dict, Mapping):
             what = f"{type(special_tokens_dict).__name__} {special_tokens_dict!r}"[:100]
             raise TypeError(f"add_special_tokens needs names with tokens, as in {{'mask_token': '<mask>'}}, got {what}")
@@ -202,21 +235,30 @@ class SpecialTokens:
                 raise ValueError(
                     f"{name!r} is no special token; there are {', '.join(SPECIAL_TOKEN_NAMES)}, {ADDITIONAL}"
                 )
-        self._named |= named
-        if additional is not None:
-            kept = [] if replace_additional_special_tokens else self._additional
-            self._additional = list({token.content: token for token in [*kept, *additional]}.values())
-        return self._add_and_tell([*named.values(), *(additional or [])], special=True)
+        with CHANGE:
+            tables = self._tables.copy()
+            tables.named.update(named)
+            if additional is not None:
+                kept = [] if replace else tables.additional
+                tables.additional[:] = {token.content: token for token in [*kept, *additional]}.values()
+            return self._add_and_tell(tables, [*named.values(), *(additional or [])], special=True)
 
-    def _add_and_tell(self, tokens: list[AddedToken], special: bool) -> int:
-        before = len(self)
-        self._tokens_added(self._add(tokens, special))
-        return len(self) - before
+    def _add_and_tell(self, tables: Tables, tokens: list[AddedToken], special: bool) -> int:
+        """Puts `tables`, with the tokens, in the place of the tokenizer's own. The caller holds `CHANGE`."""
+        before, length = self._tables, len(self)
+        entered = self._add(tables, tokens, special)
+        self._tables = tables
+        try:
+            self._tokens_added(entered)
+        except BaseException:
+            self._tables = before
+            raise
+        return len(self) - length
 
-    def _add(self, tokens: Iterable[AddedToken], special: bool) -> list[AddedToken]:
+    def _add(self, tables: Tables, tokens: Iterable[AddedToken], special: bool) -> list[AddedToken]:
         entered = []
-        special_texts = set(self.all_special_tokens)
-        free = len(self)
+        special_texts = set(tables.special())
+        free = self._count(tables)
         for token in tokens:
             if not token.content:
                 continue
@@ -224,32 +266,37 @@ class SpecialTokens:
                 token = token.with_flags(special=True)
             elif self.do_lower_case and token.normalized and not token.special:
                 token = token.with_flags(content=token.content.lower())
-            index = self._added_ids.get(token.content, self._base_id(token.content))
+            own = self._base_id(token.content)
+            index = tables.ids.get(token.content, own)
             if index is None:
-                while free in self._added:  # ids that a file gave out may leave gaps
+                while free in tables.added:  # ids that a file gave out may leave gaps
                     free += 1
                 index = free
-            self._enter(index, token)
+            tables.enter(index, token, own)
             if token.special and token.content not in special_texts:
                 special_texts.add(token.content)
-                self._additional.append(token)
+                tables.additional.append(token)
             entered.append(token)
         return entered
 
     def __len__(self) -> int:
         """V, and as many more as tokens were added to the model's own."""
-        return self.vocab_size + sum(index >= self.vocab_size for index in self._added)
+        return self._count(self._tables)
+
+    def _count(self, tables: Tables) -> int:
+        size = self.vocab_size
+        return size + sum(index >= size for index in tables.added)
 
     # --- looking up ---
 
     def _id_of(self, token: str) -> int:
-        index = self._added_ids.get(token)
+        index = self._tables.ids.get(token)
         if index is None:
             index = self._base_id(token)
         return self._unknown_id if index is None else index
 
     def _token_of(self, index: int) -> str:
-        added = self._added.get(index)
+        added = self._tables.added.get(index)
         if added is not None:
             return added.content
         if not 0 <= index < self.vocab_size:
@@ -258,7 +305,7 @@ class SpecialTokens:
 
     def get_added_vocab(self) -> dict[str, int]:
         """The tokens that are found literally in texts, with their ids: special ones and those that were added."""
-        return dict(self._added_ids)
+        return dict(self._tables.ids)
 
     @property
     def added_tokens_encoder(self) -> dict[str, int]:
@@ -268,19 +315,20 @@ class SpecialTokens:
     @property
     def added_tokens_decoder(self) -> dict[int, AddedToken]:
         """The same the other way round, with the tokens' flags."""
-        return dict(sorted(self._added.items()))
+        return dict(sorted(self._tables.added.items()))
 
     @property
     def additional_special_tokens(self) -> list[str]:
         """Special tokens without a name. What is set to it must be in the vocabulary."""
-        return [token.content for token in self._additional]
+        return [token.content for token in self._tables.additional]
 
     @additional_special_tokens.setter
     def additional_special_tokens(self, values: Iterable[Any] | None) -> None:
         tokens = [self._token(ADDITIONAL, value, special=True, **STRIPPING) for value in values or ()]
-        for token in tokens:
-            self._require_in_vocabulary(ADDITIONAL, token.content)
-        self._additional = tokens
+        with CHANGE:
+            for token in tokens:
+                self._require_in_vocabulary(ADDITIONAL, token.content)
+            self._tables = self._tables._replace(additional=tokens)
 
     @property
     def additional_special_tokens_ids(self) -> list[int]:
@@ -289,25 +337,28 @@ class SpecialTokens:
 
     @additional_special_tokens_ids.setter
     def additional_special_tokens_ids(self, values: Iterable[int]) -> None:
-        self.additional_special_tokens = [self._token_of(int(value)) for value in values]
+        self.additional_special_tokens = [self._token_of(as_integer(f"{ADDITIONAL}_ids", i)) for i in values]
 
     @property
     def special_tokens_map_extended(self) -> dict[str, AddedToken | list[AddedToken]]:
         """Name to token, with flags, of all special tokens that are set."""
-        tokens: dict[str, AddedToken | list[AddedToken]] = {n: token for n, token in self._named.items() if token}
-        return {**tokens, ADDITIONAL: list(self._additional)} if self._additional else tokens
+        tables = self._tables
+        tokens: dict[str, AddedToken | list[AddedToken]] = {n: token for n, token in tables.named.items() if token}
+        return {**tokens, ADDITIONAL: list(tables.additional)} if tables.additional else tokens
 
     @property
     def special_tokens_map(self) -> dict[str, Any]:
         """Name to text of all special tokens that are set."""
-        tokens: dict[str, Any] = {name: token.content for name, token in self._named.items() if token}
-        return {**tokens, ADDITIONAL: self.additional_special_tokens} if self._additional else tokens
+        tables = self._tables
+        tokens: dict[str, Any] = {name: token.content for name, token in tables.named.items() if token}
+        return {**tokens, ADDITIONAL: [token.content for token in tables.additional]} if tables.additional else tokens
 
     @property
     def all_special_tokens_extended(self) -> list[AddedToken]:
         """Each special token once, with flags: named ones in the order of their names, then the others."""
         tokens: dict[str, AddedToken] = {}
-        for token in [*self._named.values(), *self._additional]:
+        tables = self._tables
+        for token in [*tables.named.values(), *tables.additional]:
             if token is not None:
                 tokens.setdefault(token.content, token)
         return list(tokens.values())
@@ -315,7 +366,7 @@ class SpecialTokens:
     @property
     def all_special_tokens(self) -> list[str]:
         """Their texts."""
-        return list(dict.fromkeys([t.content for t in self._named.values() if t] + self.additional_special_tokens))
+        return self._tables.special()
 
     @property
     def all_special_ids(self) -> list[int]:
@@ -324,7 +375,8 @@ class SpecialTokens:
 
 
 def _index(value: Any) -> int:
+    """An id, which JSON has as a text."""
     try:
-        return int(value)
+        return int(value) if isinstance(value, str) else as_integer("an id", value)
     except (TypeError, ValueError):
         raise ValueError(f"added_tokens_decoder: an id must be an integer, got {value!r}") from None

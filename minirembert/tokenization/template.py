@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from minirembert.tokenization.vocabulary import Vocabulary
+from minirembert.scalars import as_switch
+from minirembert.tokenization.vocabulary import Vocabulary, list_of_ids
 
 
 class Template(Vocabulary):
@@ -12,6 +13,7 @@ class Template(Vocabulary):
 
     def num_special_tokens_to_add(self, pair: bool = False) -> int:
         """How many special tokens go around one sequence, or around a pair."""
+        pair = as_switch("pair", pair)
         return len(self.build_inputs_with_special_tokens([], [] if pair else None))
 
     @property
@@ -27,7 +29,14 @@ class Template(Vocabulary):
     def build_inputs_with_special_tokens(
         self, token_ids_0: list[int], token_ids_1: list[int] | None = None
     ) -> list[int]:
-        """[CLS] A [SEP], or [CLS] A [SEP] B [SEP]. Raises ValueError where these two tokens are not set."""
+        """[CLS] A [SEP], or [CLS] A [SEP] B [SEP].
+
+        Raises ValueError where these two tokens are not set, TypeError for ids that are no integers.
+        """
+        return self._around(list_of_ids(token_ids_0), None if token_ids_1 is None else list_of_ids(token_ids_1))
+
+    def _around(self, token_ids_0: list[int], token_ids_1: list[int] | None) -> list[int]:
+        """The same, of ids that are known to be integers."""
         cls, sep = self.cls_token_id, self.sep_token_id
         if cls is None or sep is None:
             name = "cls_token" if cls is None else "sep_token"
@@ -46,7 +55,7 @@ class Template(Vocabulary):
         With `already_has_special_tokens` the ids are a finished sequence, and its [CLS] and [SEP] have a 1; other
         special tokens do not. Raises ValueError if a second sequence comes with a finished one.
         """
-        if already_has_special_tokens:
+        if as_switch("already_has_special_tokens", already_has_special_tokens):
             if token_ids_1 is not None:
                 raise ValueError(
                     "You should not supply a second sequence if the provided sequence of ids is already formatted "

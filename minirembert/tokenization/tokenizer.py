@@ -16,13 +16,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from minirembert.files import atomic_file, write_text_atomically
+from minirembert.files import atomic_file
+from minirembert.scalars import as_switch, is_integer
 from minirembert.tokenization.added_tokens import AddedToken, Splitter, literal_pattern, lower_between
 from minirembert.tokenization.encoding import BatchEncoding
 from minirembert.tokenization.fast_backend import tokenizer_json
-from minirembert.tokenization.folder import ADDED_TOKENS_FILE, TOKENIZER_FILE, VOCAB_FILE, named, write_json
+from minirembert.tokenization.folder import (
+    ADDED_TOKENS_FILE,
+    TOKENIZER_FILE,
+    VOCAB_FILE,
+    Contents,
+    json_content,
+    named,
+)  # fmt: skip
 from minirembert.tokenization.options import Options
 from minirembert.tokenization.pretrained import INPUT_NAMES, PreTrainedTokenizer
 from minirembert.tokenization.rows import Tokens
@@ -118,7 +124,7 @@ class RemBertTokenizer(PreTrainedTokenizer):
         return str(self.sp_model.id_to_piece(index))
 
     def _tokens_added(self, tokens: list[AddedToken]) -> None:
-        self._cut = Splitter(self._added.values())
+        self._cut = Splitter(self._tables.added.values())  # after the ids are there: what it cuts out has one
 
     # --- text to pieces to ids ---
 
@@ -134,9 +140,11 @@ class RemBertTokenizer(PreTrainedTokenizer):
         `split_special_tokens` (None: the tokenizer's setting) takes special tokens in a text for text. Raises ValueError
         for anything but text.
         """
-        split = self.split_special_tokens if split_special_tokens is None else split_special_tokens
+        split = self.split_special_tokens
+        if split_special_tokens is not None:
+            split = as_switch("split_special_tokens", split_special_tokens)
         sides = [self._pieces(side, split) for side in ((text,) if pair is None else (text, pair))]
-        if add_special_tokens:
+        if as_switch("add_special_tokens", add_special_tokens):
             ids = self.build_inputs_with_special_tokens([], None if pair is None else [])
             cls, *seps = self.convert_ids_to_tokens(ids)
             sides = [[cls], *([*side, sep] for side, sep in zip(sides, seps, strict=True))]
@@ -158,11 +166,13 @@ class RemBertTokenizer(PreTrainedTokenizer):
             lone = f"character {error.start} is {text[error.start]!r}, half of a surrogate pair"
             raise ValueError(f"the text is not valid Unicode: {lone}") from None
         if self.do_lower_case:
-            ordinary = [token.content for token in self._added.values() if token.normalized and not token.special]
+            ordinary = [
+                token.content for token in self._tables.added.values() if token.normalized and not token.special
+            ]
             text = lower_between(text, literal_pattern([*self.all_special_tokens, *ordinary]))
         if split_special_tokens:
             return [(text, False)]
-        return [(part, part in self._added_ids) for part in self._cut(text)]
+        return [(part, part in self._tables.ids) for part in self._cut(text)]
 
     def _encode_texts(self, texts: list[str], split_special_tokens: bool) -> list[list[int]]:
         """Steps 1 to 3 for many texts at once."""
@@ -172,7 +182,7 @@ class RemBertTokenizer(PreTrainedTokenizer):
         for parts in splits:
             row: list[int] = []
             for part, is_token in parts:
-                row += [self._added_ids[part]] if is_token else next(encoded)
+                row += [self._tables.ids[part]] if is_token else next(encoded)
             rows.append(row)
         return rows
 
@@ -222,7 +232,7 @@ class RemBertTokenizer(PreTrainedTokenizer):
                 result.append(Tokens([i for part in parts for i in part], words))
             elif all(isinstance(item, str) for item in side):
                 result.append(Tokens(self.convert_tokens_to_ids(side)))
-            elif all(isinstance(item, int | np.integer) for item in side):
+            elif all(map(is_integer, side)):
                 result.append(Tokens([int(item) for item in side]))
             else:
                 raise ValueError(f"a text, a list of tokens or a list of ids is needed, got {side!r}")
@@ -250,19 +260,17 @@ class RemBertTokenizer(PreTrainedTokenizer):
             temporary.write_bytes(self._model_bytes)
         return (str(path),)
 
-    def _save_model(self, folder: Path, prefix: str | None, legacy_format: bool | None) -> tuple[str, ...]:
+    def _model_contents(self, legacy_format: bool | None) -> Contents:
         if legacy_format is False:
             raise ValueError("legacy_format=False is for RemBertTokenizerFast: this one needs its sentencepiece.model")
-        saved = self.save_vocabulary(folder, prefix)
-        assert saved is not None
-        paths = (*saved, write_json(named(folder, prefix, ADDED_TOKENS_FILE), self.get_added_vocab()))
-        fast = named(folder, prefix, TOKENIZER_FILE)
-        content = tokenizer_json(self)  # transformers 5 adds no special tokens to a text without this file
-        if content is None:
-            fast.unlink(missing_ok=True)  # one that another tokenizer left would speak for it
-            return paths
-        write_text_atomically(fast, content)
-        return (*paths, str(fast))
+        whole = tokenizer_json(self)  # transformers 5 adds no special tokens to a text without this file
+        return {
+            VOCAB_FILE: self._model_bytes,
+            ADDED_TOKENS_FILE: json_content(ADDED_TOKENS_FILE, self.get_added_vocab()),
+            TOKENIZER_FILE: None
+            if whole is None
+            else whole.encode(),  # what another tokenizer left would speak for this one
+        }
 
     @classmethod
     def _model_files(cls, folder: Path) -> dict[str, Path]:

@@ -24,6 +24,7 @@ from typing import Any
 import sentencepiece
 
 from minirembert.files import atomic_file
+from minirembert.scalars import as_integer, is_integer, is_number
 from minirembert.tokenization.candidates import candidate_pieces
 from minirembert.tokenization.folder import VOCAB_FILE
 from minirembert.tokenization.tokenizer import RemBertTokenizer
@@ -58,8 +59,9 @@ def train_tokenizer(
     paths = [Path(files)] if isinstance(files, str | Path) else [Path(file) for file in files]
     _require(len(paths) > 0, "files must name at least one text file")
     check_sizes(vocab_size, character_coverage)
-    _require(0 <= alpha <= 1, f"alpha must be between 0 and 1, got {alpha}")
-    _require(max_sentences >= 1, f"max_sentences must be at least 1, got {max_sentences}")
+    _require(is_number(alpha) and 0 <= alpha <= 1, f"alpha must be between 0 and 1, got {alpha}")
+    _require(is_number(max_sentences) and max_sentences >= 1, f"max_sentences must be at least 1, got {max_sentences}")
+    vocab_size, character_coverage, seed = int(vocab_size), float(character_coverage), as_integer("seed", seed)
 
     counts = [sum(1 for _ in _sentences(path)) for path in paths]
     for path, count in zip(paths, counts, strict=True):
@@ -100,9 +102,9 @@ def train_tokenizer(
 
 def check_sizes(vocab_size: int, character_coverage: float) -> None:
     """Raises ValueError for what no text can make right, before anyone reads one."""
-    whole = isinstance(vocab_size, int) and vocab_size > len(PIECES)
+    whole = is_integer(vocab_size) and vocab_size > len(PIECES)
     _require(whole, f"vocab_size must be an integer above {len(PIECES)}, the special tokens, got {vocab_size!r}")
-    covers = 0.98 <= character_coverage <= 1
+    covers = is_number(character_coverage) and 0.98 <= character_coverage <= 1
     _require(covers, f"character_coverage must be between 0.98 and 1, got {character_coverage}")
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar, overload
 
+from minirembert.scalars import as_switch, is_integer
 from minirembert.tokenization.fast_sentencepiece import read_sentencepiece
 from minirembert.tokenization.special_tokens import SpecialTokens
 
@@ -49,7 +50,8 @@ class Vocabulary(SpecialTokens):
 
         Raises IndexError for an id there is not, TypeError for what is no integer.
         """
-        ids = _plain_ids(ids)
+        skip_special_tokens = as_switch("skip_special_tokens", skip_special_tokens)
+        ids = plain_ids(ids)
         if isinstance(ids, int):
             return self._token_of(ids)
         skipped = set(self.all_special_ids) if skip_special_tokens else set()
@@ -68,10 +70,12 @@ class Vocabulary(SpecialTokens):
         `spaces_between_special_tokens` puts a space around tokens that were added to the model's own. Raises IndexError
         for an id there is not, TypeError for what is no integer.
         """
-        text = self._text_of(_plain_ids(token_ids), skip_special_tokens, spaces_between_special_tokens)
+        skip_special_tokens = as_switch("skip_special_tokens", skip_special_tokens)
+        spaces = as_switch("spaces_between_special_tokens", spaces_between_special_tokens)
         clean = self.clean_up_tokenization_spaces
         if clean_up_tokenization_spaces is not None:
-            clean = clean_up_tokenization_spaces
+            clean = as_switch("clean_up_tokenization_spaces", clean_up_tokenization_spaces)
+        text = self._text_of(plain_ids(token_ids), skip_special_tokens, spaces)
         return self.clean_up_tokenization(text) if clean else text
 
     def batch_decode(
@@ -98,7 +102,7 @@ class Vocabulary(SpecialTokens):
         # A single id gives a single token, whose letters are decoded: 4 reads "[MASK]" where [4] reads "". As in 4.34.
         tokens = self.convert_ids_to_tokens(ids, skip_special_tokens)
         special = set(self.all_special_tokens)
-        outside = {token for token, index in self._added_ids.items() if token not in special}
+        outside = {token for token, index in self._tables.ids.items() if token not in special}
         outside |= {token for token in self.additional_special_tokens if self._id_of(token) >= self.vocab_size}
         return text_around(list(tokens), {token: token for token in outside}, self.convert_tokens_to_string, spaces)
 
@@ -124,10 +128,10 @@ def text_around(items: list[T], outside: Mapping[T, str], text_of: Callable[[lis
     return (" " if spaces else "").join(texts)
 
 
-def _plain_ids(value: Any) -> int | list[int]:
-    """One id, or a list of them, from lists, arrays and tensors."""
+def plain_ids(value: Any) -> int | list[int]:
+    """One id, or a list of them, as Python's own, from lists, arrays and tensors. Raises TypeError for what is no integer."""
     ids = value.tolist() if hasattr(value, "tolist") else value
-    if _is_integer(ids):
+    if is_integer(ids):
         return int(ids)
     if isinstance(ids, str | bytes | Mapping) or not isinstance(ids, Iterable):
         raise TypeError(f"an id, or a list of ids, is needed, got {type(ids).__name__} {ids!r}"[:200])
@@ -135,13 +139,17 @@ def _plain_ids(value: Any) -> int | list[int]:
     for item in listed:
         if isinstance(item, list | tuple):
             raise TypeError(f"one list of ids is needed, got a list of lists, {listed!r}"[:200] + "; use batch_decode")
-        if not _is_integer(item):
+        if not is_integer(item):
             raise TypeError(f"an id must be an integer, got {type(item).__name__} {item!r}"[:200])
-    return listed
+    return list(map(int, listed))
 
 
-def _is_integer(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+def list_of_ids(value: Any) -> list[int]:
+    """As `plain_ids`, but a list only."""
+    ids = plain_ids(value)
+    if isinstance(ids, int):
+        raise TypeError(f"a list of ids is needed, got {ids}")
+    return ids
 
 
 def sentencepiece_processor(model: bytes, name: str) -> Any:

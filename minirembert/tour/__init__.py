@@ -12,12 +12,13 @@ from pathlib import Path
 
 import numpy as np
 
-from minirembert import RemBertConfig, RemBertForMaskedLM, RemBertModel, RemBertTokenizer
+from minirembert import RemBertConfig, RemBertForMaskedLM, RemBertModel
 from minirembert.corpus import LANGUAGES, Meaning, iter_meanings, realize, split_of, write_corpus
 from minirembert.inference import embed
 from minirembert.lab.budget import OUTPUT_HEAD, finetuning_parameters, parameter_budget, pretraining_parameters
 from minirembert.ops.array import Array
 from minirembert.ops.softmax import softmax
+from minirembert.tokenization.pretrained import PreTrainedTokenizer
 from minirembert.tour.page import FilledMask, GuessScore, Retrieval, TourResults, write_page
 from minirembert.training.finetune import FinetuneSettings, finetune
 from minirembert.training.pretrain import PretrainSettings, pretrain
@@ -119,7 +120,7 @@ def unseen_meanings(count: int) -> list[Meaning]:
 
 
 def fill_objects(
-    model: RemBertForMaskedLM, tokenizer: RemBertTokenizer, meanings: Sequence[Meaning], count: int
+    model: RemBertForMaskedLM, tokenizer: PreTrainedTokenizer, meanings: Sequence[Meaning], count: int
 ) -> list[list[FilledMask]]:
     """The first `count` meanings whose object is a single piece in every language, with that piece masked in each."""
     filled: list[list[FilledMask]] = []
@@ -134,7 +135,7 @@ def fill_objects(
 
 
 def _fill_object(
-    model: RemBertForMaskedLM, tokenizer: RemBertTokenizer, meaning: Meaning, language: str
+    model: RemBertForMaskedLM, tokenizer: PreTrainedTokenizer, meaning: Meaning, language: str
 ) -> FilledMask | None:
     sentence = realize(meaning, language)
     ids = np.array(tokenizer.encode(sentence.text))
@@ -156,7 +157,7 @@ def _fill_object(
 
 
 def score_guesses(
-    model: RemBertForMaskedLM, tokenizer: RemBertTokenizer, meanings: Sequence[Meaning], language: str
+    model: RemBertForMaskedLM, tokenizer: PreTrainedTokenizer, meanings: Sequence[Meaning], language: str
 ) -> GuessScore:
     """One piece of each sentence is hidden, chosen by a fixed seed; how often is the first guess right?"""
     encoding = tokenizer(
@@ -180,7 +181,7 @@ def score_guesses(
 
 
 def retrieve(
-    trained: RemBertModel, untrained: RemBertModel, tokenizer: RemBertTokenizer, meanings: Sequence[Meaning]
+    trained: RemBertModel, untrained: RemBertModel, tokenizer: PreTrainedTokenizer, meanings: Sequence[Meaning]
 ) -> list[Retrieval]:
     """For each language but English: is the sentence nearest to an English one the one with the same meaning?
 

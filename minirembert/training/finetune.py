@@ -35,8 +35,10 @@ from minirembert.data.text import language_names
 from minirembert.model.base import BASE_PREFIX, RemBertModel, RemBertPreTrainedModel
 from minirembert.model.tasks import RemBertForSequenceClassification, RemBertForTokenClassification
 from minirembert.ops.losses import IGNORE_INDEX
-from minirembert.settings import option
-from minirembert.tokenization.tokenizer import RemBertTokenizer
+from minirembert.progress import busy
+from minirembert.settings import check_types, make_plain, option
+from minirembert.tokenization.auto import AutoTokenizer
+from minirembert.tokenization.pretrained import PreTrainedTokenizer
 from minirembert.training.loop import BACKEND_HELP, DTYPE_HELP, Schedule, train, training_dtype
 from minirembert.training.run_folder import RunFolder
 
@@ -68,6 +70,8 @@ class FinetuneSettings:
     checkpoint_every: int = option("steps between checkpoints", 100)
 
     def __post_init__(self) -> None:
+        make_plain(self)
+        check_types(self)
         for name in ("epochs", "batch_size"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
@@ -109,7 +113,7 @@ class Score:
 @dataclass(frozen=True)
 class FinetuneResult:
     model: RemBertPreTrainedModel
-    tokenizer: RemBertTokenizer
+    tokenizer: PreTrainedTokenizer
     discarded_parameters: int
     scores: tuple[Score, ...]  # the training language's own score is there only if its file is among `evaluate`
 
@@ -180,7 +184,7 @@ def _finetune(
 ) -> FinetuneResult:
     if folder.latest_step() == schedule.steps:
         say(f"already finished: {folder.path} has all {schedule.steps:,} steps")
-    tokenizer = RemBertTokenizer.from_pretrained(settings.model)
+    tokenizer = AutoTokenizer.from_pretrained(settings.model, use_fast=False)
     config = RemBertConfig.from_pretrained(settings.model)
     config.id2label, config.problem_type = id2label, task.problem_type
     discarded = discarded_parameters(Path(settings.model))
@@ -209,7 +213,8 @@ def _finetune(
     for name, of_language in evaluation.items():
         majority, lookup = task.baselines(examples, of_language)
         count = sum(len(task.labels(example)) for example in of_language)
-        right = _right(model, of_language, encode, settings.batch_size)
+        with busy(f"scoring {name}"):
+            right = _right(model, of_language, encode, settings.batch_size)
         scores.append(Score(name, count, right / count, majority, lookup))
     model.save_pretrained(folder.path)
     tokenizer.save_pretrained(folder.path)

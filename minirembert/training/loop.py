@@ -14,6 +14,9 @@ from threadpoolctl import threadpool_limits
 
 from minirembert.backend import load_backend
 from minirembert.model.base import RemBertPreTrainedModel
+from minirembert.progress import progress
+from minirembert.scalars import as_integer
+from minirembert.settings import check_types, make_plain
 from minirembert.training.optimizer import clip_gradients, learning_rate_at
 from minirembert.training.run_folder import RunFolder
 
@@ -47,6 +50,8 @@ class Schedule:
     threads: int | None = None  # of a matrix product; for small ones, one is as fast, and steady on a busy machine
 
     def __post_init__(self) -> None:
+        make_plain(self)
+        check_types(self)
         for name in ("steps", "checkpoint_every", "evaluate_every", "record_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
@@ -85,11 +90,15 @@ def train(
     Raises Interrupted on SIGINT or SIGTERM, once the step in progress is done and saved.
     """
     optimizer = model.backend.adamw(model.parameters, weight_decay=schedule.weight_decay)
+    if dropout_seed is not None:
+        dropout_seed = as_integer("dropout_seed", dropout_seed)  # shifted below, which 64 bits would not hold
     first = folder.restore(optimizer)
+    every = schedule.checkpoint_every
+    folder.require_room({*range(every, schedule.steps, every), schedule.steps} - {*range(first + 1)})
     with (
         threadpool_limits(schedule.threads, user_api="blas"),
         _stop_requests() as stop_requested,
-        _progress(title, first, schedule.steps) as show,
+        progress(title, schedule.steps, done=first) as bar,
     ):
         tokens, since = 0, time.perf_counter()
         for step in range(first, schedule.steps):
@@ -103,7 +112,7 @@ def train(
             done = step + 1
             tokens += int(batch["attention_mask"].sum())
             speed = tokens / (time.perf_counter() - since)
-            show(done, f"loss {loss:.3f}, {speed:,.0f} tokens/s")
+            bar.advance(1, f"{_said(loss)}, {speed:,.0f} tokens/s")
             last = done == schedule.steps
             if done % schedule.record_every == 0 or last:
                 folder.record(step=done, loss=loss, learning_rate=rate, gradient_norm=norm, tokens_per_second=speed)
@@ -115,6 +124,10 @@ def train(
                 folder.save(optimizer)
             if stop_requested() and not last:
                 raise Interrupted(done, schedule.steps)
+
+
+def _said(loss: float) -> str:
+    return "no label" if math.isnan(loss) else f"loss {loss:.3f}"
 
 
 @contextmanager
@@ -138,25 +151,3 @@ def _stop_requests() -> Iterator[Callable[[], bool]]:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
-
-
-@contextmanager
-def _progress(title: str, first: int, total: int) -> Iterator[Callable[[int, str], None]]:
-    """A bar on a terminal; elsewhere a line at every tenth of the way."""
-    from tqdm import tqdm
-
-    if sys.stderr.isatty():
-        with tqdm(total=total, initial=first, desc=title, unit="step") as bar:
-
-            def show(done: int, text: str) -> None:
-                bar.set_postfix_str(text, refresh=False)
-                bar.update(done - bar.n)
-
-            yield show
-    else:
-
-        def show_line(done: int, text: str) -> None:
-            if done == total or done % -(-total // 10) == 0:
-                print(f"{title}: step {done} of {total}, {text}", file=sys.stderr, flush=True)
-
-        yield show_line

@@ -20,7 +20,10 @@ from minirembert.data.text import language_names, read_lines
 from minirembert.figures import save_loss_curve
 from minirembert.model.tasks import RemBertForMaskedLM
 from minirembert.ops.losses import IGNORE_INDEX
-from minirembert.settings import option
+from minirembert.progress import busy
+from minirembert.settings import check_types, make_plain, option
+from minirembert.tokenization.auto import AutoTokenizer
+from minirembert.tokenization.pretrained import PreTrainedTokenizer
 from minirembert.tokenization.tokenizer import RemBertTokenizer
 from minirembert.training.loop import BACKEND_HELP, DTYPE_HELP, Schedule, train, training_dtype
 from minirembert.training.run_folder import RunFolder
@@ -68,6 +71,8 @@ class PretrainSettings:
     evaluate_every: int = option("steps between measurements of the held-out loss", 100)
 
     def __post_init__(self) -> None:
+        make_plain(self)
+        check_types(self)
         if self.sequence_length < 3:
             raise ValueError(f"sequence_length must be at least 3 ([CLS], a token, [SEP]), got {self.sequence_length}")
         for name, least in (("vocab_size", 1), ("batch_size", 1), ("held_out_every", 2), ("seed", 0)):
@@ -97,7 +102,7 @@ class PretrainResult:
     """What came out. Losses in nats per masked held-out token."""
 
     model: RemBertForMaskedLM
-    tokenizer: RemBertTokenizer
+    tokenizer: PreTrainedTokenizer
     held_out_loss: float
     held_out_loss_by_language: dict[str, float]
     unigram_loss: float  # cross-entropy of the training frequencies on the same tokens
@@ -146,22 +151,28 @@ def _pretrain(
         eos_token_id=tokenizer.sep_token_id,
     )
 
-    data, held_out_data = (
-        MaskedLMData(
-            _encode(lines, tokenizer),
-            tokenizer,
-            settings.sequence_length,
-            settings.alpha,
-            settings.lines_per_sequence,
+    with busy("reading the text as pieces"):
+        data, held_out_data = (
+            MaskedLMData(
+                _encode(lines, tokenizer),
+                tokenizer,
+                settings.sequence_length,
+                settings.alpha,
+                settings.lines_per_sequence,
+            )
+            for lines in (train_lines, held_out_lines)
         )
-        for lines in (train_lines, held_out_lines)
-    )
     held_out = [
         (language, batch._asdict())
         for language, batch in held_out_data.held_out_batches(settings.batch_size, HELD_OUT_SEED)
     ]
     labels = np.concatenate([batch["labels"].ravel() for _, batch in held_out])
     labels = labels[labels != IGNORE_INDEX]
+    if not len(labels):
+        raise ValueError("the held-out text has nothing to guess: all its pieces are special ones, like [UNK]")
+    for language in held_out_data.languages:
+        if not any((batch["labels"] != IGNORE_INDEX).any() for name, batch in held_out if name == language.name):
+            say(f"{language.name}: the held-out text has nothing to guess, so it has no loss of its own")
     unigram_loss, unigram_entropy = unigram_losses(data.languages, labels, len(tokenizer))
     by_language = _unigram_loss_by_language(data.languages, held_out, len(tokenizer))
 
@@ -187,7 +198,8 @@ def _pretrain(
         title="pre-training",
     )
 
-    losses = held_out_losses(model, held_out)
+    with busy("measuring the held-out loss"):
+        losses = held_out_losses(model, held_out)
     overall = losses.pop("all")
     model.save_pretrained(folder.path)
     tokenizer.model_max_length = config.max_position_embeddings  # so that truncation=True cuts to what the model takes
@@ -208,27 +220,35 @@ def _pretrain(
 
 
 def held_out_losses(model: RemBertForMaskedLM, batches: list[tuple[str, dict[str, Any]]]) -> dict[str, float]:
-    """Mean loss per masked token: by language, and over "all" tokens."""
+    """Mean loss per masked token: by language, and over "all" tokens. A batch with nothing to guess weighs nothing, and a
+    language of such batches is left out.
+    """
     total: dict[str, float] = {}
     count: dict[str, int] = {}
     for language, batch in batches:
         masked = int((batch["labels"] != IGNORE_INDEX).sum())
+        if not masked:  # its loss is NaN, and NaN times 0 is NaN
+            continue
         loss = model.loss(**batch) * masked
         for name in (language, "all"):
             total[name] = total.get(name, 0.0) + loss
             count[name] = count.get(name, 0) + masked
-    return {name: total[name] / max(1, count[name]) for name in total}
+    return {name: total[name] / count[name] for name in total}
 
 
 def _with_generated_corpus(settings: PretrainSettings, folder: Path, say: Callable[[str], None]) -> PretrainSettings:
     """The same settings with minirembert's own corpus, written to `folder`."""
-    from minirembert.corpus import write_corpus
+    from minirembert.corpus import LANGUAGES, write_corpus
 
     say(f"no corpus given: {GENERATED_SENTENCES:,} generated sentences in each language go to {folder}")
-    if not folder.exists():
-        write_corpus(folder, GENERATED_SENTENCES, seed=0)
-    train, held_out = (sorted(map(str, (folder / split).glob("*.txt"))) for split in ("train", "validation"))
-    return replace(settings, corpus=tuple(train), held_out=tuple(held_out))
+    if not (folder / "corpus.json").is_file():  # written last
+        with busy("writing the corpus"):
+            write_corpus(folder, GENERATED_SENTENCES, seed=0)
+    train, held_out = (
+        tuple(str(file) for name in sorted(LANGUAGES) if (file := folder / split / f"{name}.txt").is_file())
+        for split in ("train", "validation")
+    )
+    return replace(settings, corpus=train, held_out=held_out)
 
 
 def _unigram_loss_by_language(
@@ -238,8 +258,8 @@ def _unigram_loss_by_language(
     total, count = 0.0, 0
     for language in train:
         labels = [batch["labels"][batch["labels"] != IGNORE_INDEX] for name, batch in held_out if name == language.name]
-        if labels:
-            of_language = np.concatenate(labels)
+        of_language = np.concatenate([np.empty(0, np.int64), *labels])
+        if len(of_language):
             total += unigram_losses([language], of_language, vocab_size)[0] * len(of_language)
             count += len(of_language)
     return total / max(1, count)
@@ -268,7 +288,7 @@ def _read_files(files: tuple[str, ...]) -> Lines:
     return {name: read_lines(path) for name, path in zip(language_names(paths), paths, strict=True)}
 
 
-def _encode(lines: Lines, tokenizer: RemBertTokenizer) -> list[Language]:
+def _encode(lines: Lines, tokenizer: PreTrainedTokenizer) -> list[Language]:
     languages = []
     for name, of_language in lines.items():
         encoded = tokenizer(of_language, add_special_tokens=False, verbose=False)["input_ids"]
@@ -291,16 +311,17 @@ def _identity(settings: PretrainSettings) -> dict[str, Any]:
     return {"task": "pretrain", **json.loads(json.dumps(identity))}
 
 
-def _tokenizer(settings: PretrainSettings, folder: Path, say: Callable[[str], None]) -> RemBertTokenizer:
+def _tokenizer(settings: PretrainSettings, folder: Path, say: Callable[[str], None]) -> PreTrainedTokenizer:
     from minirembert.tokenization.training import train_tokenizer
 
     if settings.tokenizer is not None:
-        return RemBertTokenizer.from_pretrained(settings.tokenizer)
+        return AutoTokenizer.from_pretrained(settings.tokenizer, use_fast=False)
     trained = folder / "tokenizer"
     if not (trained / "sentencepiece.model").is_file():
         say(f"training a tokenizer of {settings.vocab_size:,} pieces")
         files = [Path(file) for file in settings.corpus]
-        train_tokenizer(files, settings.vocab_size, trained, character_coverage=settings.character_coverage)
+        with busy("training a tokenizer"):
+            train_tokenizer(files, settings.vocab_size, trained, character_coverage=settings.character_coverage)
     return RemBertTokenizer.from_pretrained(trained)
 
 

@@ -4,18 +4,27 @@ OUT/run.json                        the settings; a folder belongs to one run
 OUT/checkpoints/step-000200/        weights, optimizer state, step: appears whole, by a rename
 OUT/metrics.jsonl                   one line a record; lines after the checkpoint are dropped on resume
 OUT/model.safetensors, config.json, ...     the result, at the end
+
+Anything else that lies there is somebody's own, a copy of a checkpoint say: it is neither read nor removed.
 """
 
 import json
+import math
+import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import IO, Any, Self
 
 from minirembert.checkpoint import load_weights, save_weights
-from minirembert.files import atomic_folder, write_text_atomically
+from minirembert.files import atomic_folder, json_text, unique_keys, write_text_atomically
 from minirembert.ops.array import Array
+from minirembert.scalars import is_integer, plain
 from minirembert.training.optimizer import AdamW
+
+CHECKPOINT = re.compile(r"step-([0-9]{6,18})")
+WEIGHTS, OPTIMIZER = "model.safetensors", "optimizer.safetensors"
+LEFTOVER = re.compile(r"\..+\.[0-9]+\.tmp")  # as `files.atomic_file` names them
 
 
 class RunFolder:
@@ -30,7 +39,7 @@ class RunFolder:
         self._checkpoints = path / "checkpoints"
         self._is_new = False
         run_file = path / "run.json"
-        text = json.dumps(settings, indent=2, sort_keys=True, default=str) + "\n"
+        text = json_text(_as_stored(settings), "the settings of a run", sort_keys=True)
         if run_file.is_file():
             self._require_same(run_file, json.loads(text))
         elif path.exists() and not _is_free(path):
@@ -41,7 +50,8 @@ class RunFolder:
             self._is_new = True
         self._lock = _lock(path)
         for leftover in [*path.glob(".*.tmp"), *self._checkpoints.glob(".*.tmp")]:  # of a run that was killed
-            shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+            if LEFTOVER.fullmatch(leftover.name) and not leftover.is_symlink():
+                shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
 
     def __enter__(self) -> Self:
         return self
@@ -54,7 +64,7 @@ class RunFolder:
             self._lock.close()
 
     def _require_same(self, run_file: Path, settings: dict[str, Any]) -> None:
-        stored = _json_object(run_file.read_bytes(), str(run_file))
+        stored = _as_stored(_json_object(run_file.read_bytes(), str(run_file)))
         for key in sorted({*settings, *stored}):
             if settings.get(key) != stored.get(key):
                 raise FileExistsError(
@@ -66,44 +76,67 @@ class RunFolder:
 
     def latest_step(self) -> int:
         """The number of steps in the newest complete checkpoint; 0 without one."""
-        return max((int(folder.name.removeprefix("step-")) for folder in self._complete()), default=0)
+        return max(self._complete(), default=0)
+
+    def require_room(self, steps: Container[int]) -> None:
+        """Raises FileExistsError where something that is no checkpoint has the place of the one after one of `steps`."""
+        for step, path in self._named_like_ours().items():
+            if step in steps:
+                self._require_room(path)
 
     def save(self, optimizer: AdamW) -> None:
         """A checkpoint after `optimizer.step_count` steps; older ones go once it stands."""
-        folder = self._checkpoints / f"step-{optimizer.step_count:06d}"
-        if folder.exists():
+        if optimizer.step_count in self._complete():
             return
+        folder = self._folder(optimizer.step_count)
+        self._require_room(folder)
         with atomic_folder(folder) as temporary:
-            save_weights(optimizer.weights(), temporary / "model.safetensors")
-            save_weights(optimizer.state(), temporary / "optimizer.safetensors")
-        for old in self._complete():
-            if old != folder:
+            save_weights(optimizer.weights(), temporary / WEIGHTS)
+            save_weights(optimizer.state(), temporary / OPTIMIZER)
+        for step, old in self._complete().items():
+            if step != optimizer.step_count:
                 shutil.rmtree(old)
 
     def restore(self, optimizer: AdamW) -> int:
         """Loads the newest checkpoint into it, and forgets metrics written after it. Returns its step, or 0."""
         step = self.latest_step()
         if step:
-            folder = self._checkpoints / f"step-{step:06d}"
-            weights = _load_all(folder / "model.safetensors", optimizer.weights())
-            optimizer.load(weights, _load_all(folder / "optimizer.safetensors", optimizer.state()), step)
-        kept = [json.dumps(record) + "\n" for record in self.metrics() if record["step"] <= step]
+            folder = self._folder(step)
+            weights = _load_all(folder / WEIGHTS, optimizer.weights())
+            optimizer.load(weights, _load_all(folder / OPTIMIZER, optimizer.state()), step)
+        kept = [_line(record) for record in self.metrics() if record["step"] <= step]
         write_text_atomically(self.metrics_path, "".join(kept))
         return step
 
-    def _complete(self) -> list[Path]:
-        return [folder for folder in self._checkpoints.glob("step-*") if folder.is_dir()]
+    def _folder(self, step: int) -> Path:
+        return self._checkpoints / f"step-{step:06d}"
+
+    def _require_room(self, folder: Path) -> None:
+        is_free = folder.is_dir() and not folder.is_symlink() and not any(folder.iterdir())
+        if (folder.exists() or folder.is_symlink()) and not is_free and not _is_checkpoint(folder):
+            raise FileExistsError(f"{folder} is no checkpoint of this run, and one has to go there: move it away")
+
+    def _complete(self) -> dict[int, Path]:
+        """Step -> checkpoint."""
+        return {step: path for step, path in self._named_like_ours().items() if _is_checkpoint(path)}
+
+    def _named_like_ours(self) -> dict[int, Path]:
+        """Step -> what has the name of its checkpoint, which a stranger may have too."""
+        there = self._checkpoints.iterdir() if self._checkpoints.is_dir() else ()
+        matches = [match for match in (CHECKPOINT.fullmatch(path.name) for path in there) if match]
+        return {int(m[1]): self._checkpoints / m[0] for m in matches if m[0] == self._folder(int(m[1])).name}
 
     # --- results and metrics --------------------------------------------------------------------------------------
 
     def write_json(self, name: str, values: Any) -> None:
         """Writes OUT/name, whole or not at all."""
-        write_text_atomically(self.path / name, json.dumps(values, indent=2, ensure_ascii=False) + "\n")
+        write_text_atomically(self.path / name, json_text(values, name, readable=True))
 
     def record(self, **values: Any) -> None:
-        """Appends one line to metrics.jsonl."""
+        """Appends one line to metrics.jsonl. A number that is not finite is written as null: JSON has none."""
+        line = _line(values)
         with self.metrics_path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(values) + "\n")
+            file.write(line)
 
     def metrics(self) -> list[dict[str, Any]]:
         """Every whole line of metrics.jsonl; a kill may have left half of one at the end.
@@ -116,7 +149,7 @@ class RunFolder:
         records = []
         for number, line in enumerate(lines, start=1):
             record = _json_object(line, f"{self.metrics_path}, line {number}")
-            if not isinstance(record.get("step"), int):
+            if not is_integer(record.get("step")):
                 raise ValueError(f"{self.metrics_path}, line {number} is damaged: it has no step")
             records.append(record)
         return records
@@ -130,6 +163,39 @@ def _load_all(file: Path, like: Mapping[str, Array]) -> dict[str, Array]:
     if missing:
         raise ValueError(f"{file} lacks {missing[0]}: delete {file.parent} to start over")
     return found
+
+
+def _is_checkpoint(path: Path) -> bool:
+    """A folder, and no link to one, that has a checkpoint's files, or what is left of them."""
+    return not path.is_symlink() and path.is_dir() and any((path / name).exists() for name in (WEIGHTS, OPTIMIZER))
+
+
+def _line(record: Mapping[str, Any]) -> str:
+    finite = {name: value if _is_finite(value) else None for name, value in record.items()}
+    return json_text(finite, "a record of metrics", indent=None)
+
+
+def _is_finite(value: Any) -> bool:
+    value = plain(value)
+    return not isinstance(value, float) or math.isfinite(value)
+
+
+def _as_stored(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings that JSON cannot hold become their names: a path, an infinite `clip`."""
+
+    def stored(value: Any) -> Any:
+        value = plain(value)
+        if isinstance(value, Mapping):
+            return {str(key): stored(item) for key, item in value.items()}
+        if isinstance(value, list | tuple):
+            return [stored(item) for item in value]
+        return (
+            value
+            if value is None or (isinstance(value, bool | int | float | str) and _is_finite(value))
+            else str(value)
+        )
+
+    return {str(key): stored(value) for key, value in settings.items()}
 
 
 def _is_free(path: Path) -> bool:
@@ -155,7 +221,7 @@ def _lock(path: Path) -> IO[str] | None:
 def _json_object(text: bytes, place: str) -> dict[str, Any]:
     """Raises ValueError that names `place` for anything else."""
     try:
-        values = json.loads(text.decode("utf-8"))
+        values = json.loads(text.decode("utf-8"), object_pairs_hook=unique_keys)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{place} is damaged: not JSON ({error})") from error
     if not isinstance(values, dict):

@@ -5,7 +5,6 @@ import dataclasses
 import functools
 import importlib
 import inspect
-import pkgutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -75,11 +74,13 @@ NO_SETTINGS: dict[str, str] = {name: why for module in MODULES for name, why in 
 
 def test_every_settings_class_is_tried():
     found = set()
-    for module in pkgutil.walk_packages(minirembert.__path__, "minirembert."):
-        if module.name.endswith("__main__"):
+    root = Path(minirembert.__file__).parent
+    for file in sorted(root.rglob("*.py")):
+        module = ".".join(["minirembert", *file.relative_to(root).with_suffix("").parts]).removesuffix(".__init__")
+        if file.stem == "__main__":
             continue
-        for name, value in inspect.getmembers(importlib.import_module(module.name), dataclasses.is_dataclass):
-            if inspect.isclass(value) and value.__module__ == module.name:
+        for name, value in inspect.getmembers(importlib.import_module(module), dataclasses.is_dataclass):
+            if inspect.isclass(value) and value.__module__ == module:
                 found.add(name)
     assert found == {settings.kind.__name__ for settings in SETTINGS} & found | NO_SETTINGS.keys()
 

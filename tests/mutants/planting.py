@@ -31,7 +31,7 @@ class Mistake(NamedTuple):
     where: str  # the function or class in it that changes, "train" or "AdamW.load"; "" for the module itself
     wrong: str  # the mistake in words
     old: str  # an expression or statements that are there once
-    new: str  # what is planted instead
+    new: str  # what is planted instead: the same kind of code
     caught_by: str  # the tests that are run: files or node ids below tests/, separated by spaces
 
 
@@ -44,7 +44,7 @@ def edited(source: str, mistake: Mistake) -> str:
     """The source with the mistake in it. Raises AssertionError unless the old code stands there exactly once."""
     scope = _scope(ast.parse(source), mistake.where)
     old = ast.parse(textwrap.dedent(mistake.old)).body
-    expression = old[0].value if len(old) == 1 and isinstance(old[0], ast.Expr) else None
+    expression = _expression(old) if _expression(ast.parse(textwrap.dedent(mistake.new)).body) else None
     found = list(_statements(scope, old)) if expression is None else list(_expressions(scope, expression))
     place = f"{mistake.file}, {mistake.where or 'the module'}"
     assert len(found) == 1, f"{place} has {mistake.old!r} {len(found)} times: move the mistake"
@@ -71,6 +71,10 @@ def _scope(tree: ast.Module, where: str) -> ast.AST:
         assert inside, f"there is no {where}: move the mistake"
         node = inside[0]
     return node
+
+
+def _expression(code: list[ast.stmt]) -> ast.expr | None:
+    return code[0].value if len(code) == 1 and isinstance(code[0], ast.Expr) else None
 
 
 def _expressions(scope: ast.AST, old: ast.expr) -> Iterator[tuple[ast.expr, ast.expr]]:
@@ -128,12 +132,15 @@ class Outcome(NamedTuple):
 
 
 class Server:
-    """Runs tests in copies of the tree: a process (`server.py`) that has the libraries in memory and forks for each run."""
+    """Runs tests in copies of the tree: a process (`server.py`) that has the libraries in memory and forks for each run.
 
-    def __init__(self) -> None:
+    The ops are in memory, too; with `fresh` they are those of the copy.
+    """
+
+    def __init__(self, fresh: bool = False) -> None:
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed in `close`
         self._process = subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name("server.py"))],
+            [sys.executable, str(Path(__file__).with_name("server.py")), *(["fresh"] if fresh else [])],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log, text=True,
         )  # fmt: skip
 

@@ -1,10 +1,12 @@
 """Runs tests in copies of the tree, a fork for each: the libraries, which take most of a test's start, are loaded once.
 
-Reads a JSON line {root, tests, patience} from standard input and answers with one {caught_by, broken}. Nothing of ours is
-imported here, so a fork takes all of it from its own tree.
+Reads a JSON line {root, tests, patience} from standard input and answers with one {caught_by, broken}. Of ours only the ops
+are here, checked for their shapes as in the tests: they have mutants of their own. A fork takes everything else from its own
+tree; with the argument `fresh` the ops too.
 """
 
 import contextlib
+import gc
 import importlib
 import json
 import os
@@ -29,8 +31,32 @@ def serve() -> None:
     for library in LIBRARIES:
         with contextlib.suppress(ImportError):  # the tests that need it say so
             importlib.import_module(library)
+    for name in [name for name in sys.modules if name.split(".")[0] in ("kernels", "minirembert")]:
+        del sys.modules[name]  # a library that looks for a package called kernels may have found ours
+    if "fresh" not in sys.argv:
+        _load_ops()
+    gc.freeze()  # a fork that looks for garbage shall not look through the libraries
     for line in sys.stdin:
         print(json.dumps(_answer(json.loads(line))), file=answers, flush=True)
+
+
+def _load_ops() -> None:
+    from jaxtyping import install_import_hook
+
+    sys.path.insert(0, str(Path(__file__).parents[2]))
+    with install_import_hook("minirembert.ops", "beartype.beartype"):
+        importlib.import_module("minirembert.ops")
+    for name in [name for name in sys.modules if name.split(".")[0] == "minirembert"]:
+        if name.split(".")[:2] != ["minirembert", "ops"]:
+            del sys.modules[name]
+    del sys.path[0]
+
+
+def _take_rest_from(root: Path) -> None:
+    """What is imported from now on is that of the tree at `root`."""
+    sys.path[:] = [str(root), *(entry for entry in sys.path if entry != str(Path(__file__).parent))]
+    if ops := sys.modules.get("minirembert.ops"):
+        importlib.import_module("minirembert").ops = ops  # type: ignore[attr-defined]
 
 
 def _answer(request: dict[str, Any]) -> dict[str, str | None]:
@@ -68,12 +94,13 @@ def _run(root: Path, tests: list[str]) -> None:
         os.dup2(output, 1)
         os.dup2(output, 2)
         os.chdir(root)
-        sys.path[:] = [str(root), *(entry for entry in sys.path if entry != str(Path(__file__).parent))]
+        _take_rest_from(root)
         os.environ["PYTHONPATH"] = str(root)  # for processes that the tests start
         import pytest
 
         recorder = _Recorder()
-        arguments = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "--rootdir", str(root), *tests]
+        plugins = [word for name in ("cacheprovider", "xdist", "unraisableexception") for word in ("-p", f"no:{name}")]
+        arguments = ["-x", "-q", *plugins, "--rootdir", str(root), *tests]
         status = pytest.main(arguments, plugins=[recorder])
         broken = None
         if status not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED) or not recorder.ran:

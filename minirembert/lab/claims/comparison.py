@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 from minirembert.lab.statistics import Interval, t_interval
-from minirembert.settings import is_number
+from minirembert.scalars import is_number
 
 SHOWN = "shown"
 EQUAL = "equal within the band"

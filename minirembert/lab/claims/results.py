@@ -8,14 +8,13 @@ A result file holds the rule, the settings of every arm, the numbers of every ru
 comparison, the verdict, and where it all came from. What is believed of a file are its numbers: `load` judges them again.
 """
 
-import json
 import math
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from minirembert.files import no_file, read_json, write_text_atomically
+from minirembert.files import json_text, no_file, read_json, write_text_atomically
 from minirembert.lab.claims.arms import job, label
 from minirembert.lab.claims.claim import Claim, Judgement
 from minirembert.lab.claims.comparison import Finding, Runs
@@ -25,7 +24,7 @@ from minirembert.lab.claims.quantities import QUANTITIES, Record
 from minirembert.lab.jobs import Job, settings_of
 from minirembert.lab.runs import records
 from minirembert.provenance import provenance
-from minirembert.settings import is_number
+from minirembert.scalars import is_number
 
 FORMAT = 1
 COMMITTED = Path(__file__).parent.parent / "results"
@@ -105,13 +104,14 @@ def save(result: ClaimResult, folder: Path) -> Path:
         "note": judgement.note,
         "findings": [_finding(finding) for finding in judgement.findings],
         "arms": {arm: made._asdict() for arm, made in result.arms.items()},
-        "runs": result.runs,
+        "runs": {arm: {str(seed): run for seed, run in of.items()} for arm, of in result.runs.items()},
         "seconds": round(result.seconds, 1),
         "provenance": result.provenance,
     }
     path = folder / result.profile / f"claim_{claim.name}.json"
+    text = json_text(content, path.name, indent=1, readable=True)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_text_atomically(path, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    write_text_atomically(path, text)
     return path
 
 
@@ -177,7 +177,8 @@ def _check_columns(claim: Claim, runs: Runs) -> None:
 
 def _finding(finding: Finding) -> dict[str, Any]:
     interval = finding.interval._asdict() if finding.interval else None
-    return {**finding._asdict(), "interval": interval}
+    values = {str(seed): value for seed, value in finding.values.items()}
+    return {**finding._asdict(), "values": values, "interval": interval}
 
 
 def _provenance(records: Iterable[Record]) -> dict[str, Any]:

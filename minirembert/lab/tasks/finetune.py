@@ -14,7 +14,7 @@ from jaxtyping import Integer
 from minirembert.lab.model import LabModel
 from minirembert.lab.tasks.task import Examples, Task
 from minirembert.ops.array import Array
-from minirembert.settings import is_number
+from minirembert.scalars import is_integer, is_number
 from minirembert.training.optimizer import clip_gradients, learning_rate_at
 
 SORTED_TOGETHER = 8  # batches
@@ -41,10 +41,11 @@ def fine_tune(
     `LabModel.task_model` refuses.
     """
     for what, value, least in (("steps", steps, 0), ("batch_size", batch_size, 1)):
-        if not isinstance(value, int) or value < least:
+        if not is_integer(value) or value < least:
             raise ValueError(f"{what} must be an integer of at least {least}, got {value!r}")
     if not is_number(learning_rate) or learning_rate <= 0:
         raise ValueError(f"learning_rate must be above 0 and finite, got {learning_rate!r}")
+    steps, batch_size, learning_rate = int(steps), int(batch_size), float(learning_rate)
     model = lab_model.task_model(task.model_class, kept_layers, seed, num_labels=len(task.answers))
     optimizer = model.backend.adamw(model.parameters)
     steps *= task.times

@@ -4,7 +4,9 @@ Training items are made of meanings that the language read in pre-training, test
 A task changes meanings, and a changed one could be a meaning of the other side. So it is asked about again:
 
 - no meaning that is kept back for measuring stands in a training item, not even as one of two clauses;
-- no meaning of a test item was read by any language, changed or not.
+- no meaning of a test item was read by any language, changed or not, nor was one of its two clauses by itself.
+
+Not asked: whether a clause was read beside another one.
 """
 
 from functools import cached_property

@@ -8,7 +8,8 @@ from minirembert.corpus import LANGUAGES, Meaning, Sentence, iter_meanings, real
 from minirembert.corpus.concepts import CONCEPTS
 from minirembert.data.masked_lm import Language
 from minirembert.lab.world.languages import NOT, ORDERS, PLURAL, LabLanguage
-from minirembert.settings import is_number, option, require_integers
+from minirembert.scalars import as_integer, is_number
+from minirembert.settings import check_types, make_plain, option, require_integers
 
 TRACKS = ("lab", "real")
 QUESTION_WORDS = ("[WHO]", "[WHAT]", "[WHERE]", "[WHEN]")  # of all languages; no sentence to learn from has them
@@ -39,6 +40,7 @@ class World:
     held_out: int = option("meanings kept back for measuring, in validation and in test", 1000)
 
     def __post_init__(self) -> None:
+        make_plain(self)
         most = len(LANGUAGES) if self.track == "real" else 26
         if self.track not in TRACKS:
             raise ValueError(f"track must be one of {', '.join(TRACKS)}, got {self.track!r}")
@@ -48,12 +50,11 @@ class World:
         require_integers(self, 1, "languages", "synonyms", "sentences", "held_out")
         if self.languages > most:
             raise ValueError(f"languages must lie between 1 and {most} on the {self.track} track, got {self.languages}")
-        if not isinstance(self.parallel, bool):
-            raise ValueError(f"parallel must be true or false, got {self.parallel!r}")
         if not is_number(self.overlap) or not 0 <= self.overlap <= 1:
             raise ValueError(f"overlap must lie between 0 and 1, got {self.overlap!r}")
         if not is_number(self.breadth) or self.breadth < 0:
             raise ValueError(f"breadth must be at least 0 and finite, got {self.breadth!r}")
+        check_types(self)
         if self.silent >= self.languages or (self.silent and self.track == "real"):
             raise ValueError(
                 f"silent must lie between 0 and languages - 1, and be 0 on the real track, got {self.silent}"
@@ -175,8 +176,7 @@ def exchanged(meaning: Meaning) -> Meaning:
 
 def build_corpus(world: World, seed: int) -> Corpus:
     """The corpus of a world: the same in every process. Another seed gives other meanings, and other shared words."""
-    if not isinstance(seed, int):
-        raise TypeError(f"seed must be an integer, got {seed!r}")
+    seed = as_integer("seed", seed)
     # The knobs of words alone are set aside, so that what is said is sampled once for all their values.
     train, validation, test = _sampled(replace(world, overlap=0.0, order="same", synonyms=1), seed)
     return Corpus(world, seed, Pieces(_words(world, seed, train)), train, validation, test)
