@@ -1,5 +1,6 @@
 """Set before anything of ours is imported: shapes in signatures are checked, and the same cases are drawn on every run."""
 
+import gc
 from typing import Any
 
 import hypothesis
@@ -50,7 +51,9 @@ NO_GPU = "on a GPU (pytest tests -m gpu): not run, there is none"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--all-mutants", action="store_true", help="plant every mistake, not one for each module")
+    parser.addoption(
+        "--all-mutants", action="store_true", help="plant every mistake, not one for each module or kernel"
+    )
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
@@ -100,6 +103,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.gpu)
         if item.path.stem in ("test_backends", "test_half_precision", "test_functional"):
             item.add_marker(pytest.mark.gpu)
+
+
+def pytest_collection_finish() -> None:
+    """Whoever looks for garbage later shall not look through torch and transformers every time."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", params=IMPLS, ids=lambda impl: impl.name)

@@ -237,9 +237,9 @@ def test_a_configuration_that_became_impossible_is_not_saved(tmp_path: Path) -> 
     assert not (tmp_path / "new").exists()
 
 
-def test_more_labels_than_a_file_may_name_are_refused(tmp_path: Path) -> None:
+def test_longer_names_than_a_file_may_hold_are_refused(tmp_path: Path) -> None:
     """It would be too long to be read again."""
-    config = RemBertConfig(num_labels=2**19)
+    config = RemBertConfig(id2label={0: "n" * JSON_LIMIT})
     with refused(ValueError, "config.json", f"{JSON_LIMIT:,}"):
         config.save_pretrained(tmp_path / "new")
     assert not (tmp_path / "new").exists()

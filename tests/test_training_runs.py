@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,22 @@ def test_a_resumed_run_has_the_moments_of_each_array(tmp_path: Path) -> None:
         np.testing.assert_array_equal(again.m[name], optimizer.m[name])
         np.testing.assert_array_equal(again.v[name], optimizer.v[name])
         assert (optimizer.m[name] != optimizer.v[name]).any()
+
+
+def test_of_two_checkpoints_the_newest_counts(tmp_path: Path) -> None:
+    """A kill between writing one and removing the one before it leaves both."""
+    optimizer = AdamW({"a": np.zeros((2, 3), np.float32)})
+    with RunFolder(tmp_path / "run", {}) as folder:
+        for step in (1, 2):
+            optimizer.step({"a": np.ones((2, 3), np.float32)}, 0.1)
+            folder.save(optimizer)
+            if step == 1:
+                shutil.copytree(tmp_path / "run" / "checkpoints", tmp_path / "before")
+        shutil.copytree(tmp_path / "before", tmp_path / "run" / "checkpoints", dirs_exist_ok=True)
+        assert folder.latest_step() == 2
+        again = AdamW({"a": np.zeros((2, 3), np.float32)})
+        assert folder.restore(again) == again.step_count == 2
+        np.testing.assert_array_equal(again.parameters["a"], optimizer.parameters["a"])
 
 
 def test_when_something_is_written(tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ class KernelMutant(NamedTuple):
         """The Triton implementation with this mutant in the place of the op; or attention's first rung with it."""
         with tempfile.TemporaryDirectory() as folder:
             shutil.copytree(KERNELS, Path(folder, "kernels"), ignore=shutil.ignore_patterns("__pycache__"))
-            Path(folder, "kernels", f"{self.file}.py").write_text(self._edited(), encoding="utf-8")
+            Path(folder, "kernels", f"{self.file}.py").write_text(self.edited(), encoding="utf-8")
             table, first = _imported_from(folder)
             name = f"{self.op}: {self.wrong}"
             if self.in_first_rung:
@@ -64,7 +64,7 @@ class KernelMutant(NamedTuple):
     def in_first_rung(self) -> bool:
         return self.file == "attention/first"
 
-    def _edited(self) -> str:
+    def edited(self) -> str:
         source = (KERNELS / f"{self.file}.py").read_text(encoding="utf-8")
         before, definition, rest = source.partition(f"def {self.function}(")
         body, end, after = rest.partition("\n\n\n")

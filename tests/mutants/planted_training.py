@@ -356,7 +356,7 @@ MISTAKES = [
             "the oldest checkpoint instead of the newest",
             "max(self._complete(), default=0)",
             "min(self._complete(), default=0)",
-            "test_training_runs.py",
+            "test_training_runs.py::test_of_two_checkpoints_the_newest_counts",
         ),
         (
             "RunFolder.save",

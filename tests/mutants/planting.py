@@ -7,6 +7,7 @@ syntax tree of the function, so layout and comments may change freely.
 """
 
 import ast
+import functools
 import json
 import os
 import shutil
@@ -42,7 +43,7 @@ def mistakes(file: str, *rows: tuple[str, str, str, str, str]) -> list[Mistake]:
 
 def edited(source: str, mistake: Mistake) -> str:
     """The source with the mistake in it. Raises AssertionError unless the old code stands there exactly once."""
-    scope = _scope(ast.parse(source), mistake.where)
+    scope = _scope(_parsed(source), mistake.where)
     old = ast.parse(textwrap.dedent(mistake.old)).body
     expression = _expression(old) if _expression(ast.parse(textwrap.dedent(mistake.new)).body) else None
     found = list(_statements(scope, old)) if expression is None else list(_expressions(scope, expression))
@@ -58,6 +59,11 @@ def edited(source: str, mistake: Mistake) -> str:
     else:
         new = f"({new})"
     return (before + new.encode() + after).decode()
+
+
+@functools.lru_cache(maxsize=1)  # mistakes come file by file
+def _parsed(source: str) -> ast.Module:
+    return ast.parse(source)
 
 
 def _scope(tree: ast.Module, where: str) -> ast.AST:
@@ -80,7 +86,7 @@ def _expression(code: list[ast.stmt]) -> ast.expr | None:
 def _expressions(scope: ast.AST, old: ast.expr) -> Iterator[tuple[ast.expr, ast.expr]]:
     wanted = ast.dump(old)
     for node in ast.walk(scope):
-        if isinstance(node, ast.expr) and ast.dump(node) == wanted:
+        if type(node) is type(old) and ast.dump(node) == wanted:
             yield node, node
 
 

@@ -22,7 +22,21 @@ pytestmark = [
 ]
 
 
-@pytest.mark.parametrize("mutant", KERNEL_MUTANTS, ids=lambda m: f"{m.op}: {m.file}.{m.function}: {m.wrong}")
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """All of them with `--all-mutants` (`make mutants`), else one for each function of a kernel."""
+    if "mutant" in metafunc.fixturenames:
+        every = metafunc.config.getoption("--all-mutants")
+        one_each = {(m.op, m.file, m.function): m for m in reversed(KERNEL_MUTANTS)}.values()
+        names = lambda m: f"{m.op}: {m.file}.{m.function}: {m.wrong}"  # noqa: E731
+        metafunc.parametrize("mutant", KERNEL_MUTANTS if every else list(one_each), ids=names)
+
+
+def test_every_kernel_mutant_can_be_planted():
+    """All of them, in `make test` too: code that moved takes its mistakes along."""
+    for mutant in KERNEL_MUTANTS:
+        compile(mutant.edited(), mutant.file, "exec")
+
+
 def test_every_kernel_mutant_is_caught(mutant: KernelMutant, record_property: Callable[[str, object], None]):
     rules = FIRST_RUNG_RULES if mutant.in_first_rung else PROPERTIES
     rules = [p for p in rules if p.op == mutant.op]
