@@ -268,8 +268,20 @@ def test_tensors_that_share_their_numbers_count_once(difference, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "size"), [("5GB", 5 * 10**9), ("2GiB", 2**31), (" 1.5 mb", 1_500_000), (7, 7), ("7", 7), ("3B", 3), ("1KB", 1000),
-     ("1KiB", 1024), ("2 MiB", 2_097_152), ("1tb", 10**12), ("1B", 1)],
+    ("text", "size"),
+    [
+        ("5GB", 5 * 10**9),
+        ("2GiB", 2**31),
+        (" 1.5 mb", 1_500_000),
+        (7, 7),
+        ("7", 7),
+        ("3B", 3),
+        ("1KB", 1000),
+        ("1KiB", 1024),
+        ("2 MiB", 2_097_152),
+        ("1tb", 10**12),
+        ("1B", 1),
+    ],
 )
 def test_sizes(text, size):
     assert parse_size(text) == size
@@ -372,6 +384,14 @@ def test_every_piece_of_a_large_tensor_is_looked_at(tmp_path):
     write_weights({"x": (HeldTensor("x", numbers), "F64")}, tmp_path)
     with pytest.raises(ValueError, match=r"x holds -1e\+39, which is too large for float32"):
         read_tensors(tmp_path)["x"].read(np.float32)
+
+
+def test_an_array_in_memory_is_read_as_one_in_a_file():
+    tensor = HeldTensor("x", np.array([[1, 2.5], [3e5, 0]]).T)
+    assert tensor.read("float32").dtype == np.float32 and np.array_equal(tensor.read("float32"), tensor.array)
+    assert tensor.read().dtype == np.float64 and tensor.shape == (2, 2)
+    with pytest.raises(ValueError, match=r"^x holds 3e\+05, which is too large for float16$"):
+        tensor.read(np.float16)
 
 
 def test_an_array_in_memory_is_written_in_pieces():

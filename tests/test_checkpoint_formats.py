@@ -219,6 +219,28 @@ def test_archives_with_sizes_in_64_bits(where, tmp_path, monkeypatch):
     same_numbers(RemBertForMaskedLM.from_pretrained(tmp_path, dtype="float64"), model.parameters)
 
 
+@pytest.mark.parametrize(
+    ("dtype", "format", "message"),
+    [
+        ("uint16", "pytorch", "PyTorch's files hold no U16, which encoder.x.weight has"),
+        ("uint64", "pytorch", "PyTorch's files hold no U64"), ("int32", "h5", "tf_model.h5 holds no I32, which encoder.x.weight has"),
+        ("bool", "h5", "tf_model.h5 holds no BOOL"), ("complex128", "safetensors", "cannot hold an array of dtype complex128"),
+        ("float64", "h5", None), ("float16", "h5", None), ("complex64", "pytorch", None), ("uint16", "safetensors", None),
+    ],
+)  # fmt: skip
+def test_what_a_format_cannot_hold(dtype, format, message, tmp_path):
+    """Asked before anything is written."""
+    array = np.arange(6).reshape(2, 3).astype(dtype)
+    if message is None:
+        write_weights(held({"encoder.x.weight": array}), tmp_path, format)
+        found = next(iter(read_tensors(tmp_path).values())).read()
+        assert np.array_equal(found, array) and found.dtype == array.dtype
+        return
+    with pytest.raises(ValueError, match=message):
+        write_weights(held({"encoder.x.weight": array}), tmp_path / "new", format)
+    assert not (tmp_path / "new").exists()
+
+
 # --- PyTorch's pickles ------------------------------------------------------------------------------------------------
 
 
@@ -294,7 +316,9 @@ def test_an_old_file_from_a_machine_with_the_other_byte_order(big, tmp_path):
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])
 def test_a_pickle_means_what_python_says(protocol):
     """Numbers of every length, more values than a short reference can count, and one value in several places."""
-    numbers = [n + sign * 2**power for power in (0, 7, 8, 15, 16, 31, 40, 63, 80) for sign in (1, -1) for n in (-1, 0, 1)]
+    numbers = [
+        n + sign * 2**power for power in (0, 7, 8, 15, 16, 31, 40, 63, 80) for sign in (1, -1) for n in (-1, 0, 1)
+    ]
     texts = [f"text {n}" for n in range(600)] + ["ж" * 100, "x" * 300]
     value = {"a": numbers, "b": [*texts, *texts], "c": ((), (1,), (1, 2), (1, 2, 3), (1, 2, 3, 4)), "d": [None, True, False],
              "e": 1.5, 7: {"f": [[], {}]}}  # fmt: skip
@@ -318,9 +342,9 @@ def test_pickles_by_hand_mean_what_python_says(content):
 @pytest.mark.parametrize("views", [b"", b"N"])
 def test_storages_of_a_gpu(kind, views):
     """As old files have them that were saved there."""
-    content = (
-        b"\x80\x02(X\x07\0\0\0storagec%s\n%s\nX\x01\0\0\x007X\x06\0\0\0cuda:0K\x05%stQ."
-        % (*(part.encode() for part in kind.rsplit(".", 1)), views)
+    content = b"\x80\x02(X\x07\0\0\0storagec%s\n%s\nX\x01\0\0\x007X\x06\0\0\0cuda:0K\x05%stQ." % (
+        *(part.encode() for part in kind.rsplit(".", 1)),
+        views,
     )
     assert unpickle(content)[0] == Storage("F32", "7", 5)
 
