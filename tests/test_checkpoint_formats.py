@@ -223,7 +223,8 @@ def test_archives_with_sizes_in_64_bits(where, tmp_path, monkeypatch):
     ("dtype", "format", "message"),
     [
         ("uint16", "pytorch", "PyTorch's files hold no U16, which encoder.x.weight has"),
-        ("uint64", "pytorch", "PyTorch's files hold no U64"), ("int32", "h5", "tf_model.h5 holds no I32, which encoder.x.weight has"),
+        ("uint64", "pytorch", "PyTorch's files hold no U64"),
+        ("int32", "h5", "tf_model.h5 holds no I32, which encoder.x.weight has"),
         ("bool", "h5", "tf_model.h5 holds no BOOL"), ("complex128", "safetensors", "cannot hold an array of dtype complex128"),
         ("float64", "h5", None), ("float16", "h5", None), ("complex64", "pytorch", None), ("uint16", "safetensors", None),
     ],

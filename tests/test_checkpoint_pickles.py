@@ -176,8 +176,8 @@ def test_an_old_file_cut_at_every_byte(tmp_path):
     [
         (1001, {"little_endian": True}, ["0"], None), (1001, {}, ["0"], None),
         (1000, {}, ["0"], "a PyTorch that nobody knows"), (1001, [], ["0"], "a PyTorch that nobody knows"),
-        (1001, {}, ["0", "0"], "keys does not fit"), (1001, {}, ["1"], "keys does not fit"), (1001, {}, [0], "keys does not fit"),
-        (1001, {}, [], "are missing"),
+        (1001, {}, ["0", "0"], "keys does not fit"), (1001, {}, ["1"], "keys does not fit"),
+        (1001, {}, [0], "keys does not fit"), (1001, {}, [], "are missing"),
     ],
 )  # fmt: skip
 def test_old_files_that_lie(version, system, keys, reason, tmp_path):
