@@ -314,6 +314,14 @@ def test_an_old_file_from_a_machine_with_the_other_byte_order(big, tmp_path):
     assert read_tensors(path)["x"].read().tolist() == [1.0, 2.5, -3.0]
 
 
+def test_nothing_at_the_end_of_an_old_file(tmp_path):
+    """Rows of no columns have strides, but no number that could be missing."""
+    path = tmp_path / "pytorch_model.bin"
+    torch.save({"x": torch.empty(4, 0)}, path, _use_new_zipfile_serialization=False)
+    assert path.read_bytes().endswith(bytes(8))  # so many numbers, and then the end
+    assert read_tensors(path)["x"].read().shape == (4, 0)
+
+
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])
 def test_a_pickle_means_what_python_says(protocol):
     """Numbers of every length, more values than a short reference can count, and one value in several places."""
