@@ -193,7 +193,7 @@ for attempt in (lambda: open("/etc/hostname"), lambda: kept.write(b"x"), lambda:
         print("done")
     except (OSError, MemoryError) as error:
         print(getattr(error, "errno", "memory"))
-some = bytearray(240 * 2**20)
+some = bytearray(200 * 2**20)
 print("enough")
 """
 
