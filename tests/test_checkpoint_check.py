@@ -60,6 +60,9 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
     "no configuration": (lambda folder: (folder / "config.json").unlink(), "config.json does not exist"),
     "a pipe": (pipe("config.json"), "config.json is a pipe or a device, not a file"),
     "a tokenizer's pipe": (pipe("tokenizer.json"), "tokenizer.json is a pipe or a device, not a file"),
+    "a tokenizer's link": (
+        lambda folder: (folder / "tokenizer.json").symlink_to("nowhere"), "tokenizer.json is a link that leads to no file",
+    ),
     "a layer too few": (config(num_hidden_layers=3), "num_hidden_layers = 3, but the weights have 2"),
     "a layer too many": (config(num_hidden_layers=1), "num_hidden_layers = 1, but the weights have 2"),
     "layers without end": (config(num_hidden_layers=10**12), "the weights have 2"),
@@ -69,6 +72,18 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
     "another head": (
         weights(lambda arrays: arrays.update({"cls.predictions.decoder.bias": np.ones(3)})),
         "cls.predictions.decoder.bias should have shape",
+    ),
+    "another pooler": (
+        weights(lambda arrays: arrays.update({"rembert.pooler.dense.weight": np.ones(3)})),
+        "pooler.dense.weight should have shape",
+    ),
+    "answers of another width": (
+        weights(lambda arrays: arrays.update({"qa_outputs.weight": np.ones((3, 5))})),
+        "qa_outputs.weight should have shape (2, 5), found (3, 5)",
+    ),
+    "labels of another width": (
+        weights(lambda arrays: arrays.update({"classifier.weight": np.ones((3, 6))})),
+        "classifier.weight should have shape",
     ),
     "a broken tokenizer_config.json": (content("tokenizer_config.json", b"{]"), "tokenizer_config.json is not valid"),
     "a broken sentencepiece.model": (
@@ -98,6 +113,18 @@ def test_what_is_no_whole_model_is_refused(what, tmp_path, capsys):
     assert message in error and error.startswith("minirembert convert: ") and error.count("\n") == 1
     assert str(tmp_path / "model") in error
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_a_tokenizer_may_be_larger_than_its_settings(tmp_path):
+    """A vocabulary of 250,000 pieces takes more than the 16 MiB that other JSON may take."""
+    make_model(TASKS["encoder"], "one head").save_pretrained(tmp_path / "model")
+    large = b"{}".ljust(16 * 2**20 + 1)
+    (tmp_path / "model" / "tokenizer.json").write_bytes(large)
+    convert(tmp_path / "model", tmp_path / "new", "pytorch")
+    assert (tmp_path / "new" / "tokenizer.json").read_bytes() == large
+    (tmp_path / "model" / "tokenizer_config.json").write_bytes(large)
+    with refused(ValueError, "tokenizer_config.json is too large", "16,777,216 bytes"):
+        convert(tmp_path / "model", tmp_path / "other", "pytorch")
 
 
 @pytest.mark.parametrize("task", TASKS)

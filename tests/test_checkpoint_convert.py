@@ -1,8 +1,10 @@
 """Turning one weight format into another: what arrives, what goes with it, and what is left when it fails."""
 
+import contextlib
 import itertools
 import json
 import shutil
+import types
 from pathlib import Path
 
 import numpy as np
@@ -75,6 +77,36 @@ def test_what_goes_along(saved, tmp_path):
         "pytorch_model.bin"
     }
     assert all((tmp_path / "empty" / n).read_bytes() == (saved / n).read_bytes() for n in names - {"pytorch_model.bin"})
+
+
+@pytest.mark.parametrize("before", [{}, {"torch_dtype": "float32"}, {"torch_dtype": None, "dtype": "float16"}])
+def test_every_name_of_the_dtype_is_kept_true(before, saved, tmp_path):
+    """torch_dtype, as an older transformers calls it, must not stay what it was."""
+    config = json.loads((saved / "config.json").read_text())
+    config.pop("dtype", None)
+    (saved / "config.json").write_text(json.dumps(config | before))
+    convert(saved, tmp_path / "new", "pytorch", dtype="float64")
+    after = json.loads((tmp_path / "new" / "config.json").read_text())
+    assert after == config | dict.fromkeys(before, "float64") | {"dtype": "float64"}
+
+
+@pytest.mark.parametrize("dtype", [None, "float16"])
+def test_the_bar_counts_the_bytes_that_are_read(dtype, saved, tmp_path, monkeypatch):
+    """Those of the source, each of them once; and nothing is said to one who did not ask."""
+    told: list[int] = []
+
+    @contextlib.contextmanager
+    def fake(title, total, unit, **options):
+        assert (title, unit) == ("converting", "bytes")
+        told.append(total)
+        yield types.SimpleNamespace(advance=told.append)
+
+    monkeypatch.setattr("minirembert.checkpoint.convert.counted", fake)
+    convert(saved, tmp_path / "quiet", "pytorch", dtype=dtype)
+    assert told == []
+    convert(saved, tmp_path / "new", "pytorch", dtype=dtype, progress=True)
+    sizes = [array.nbytes for array in numbers(saved).values()]
+    assert told[0] == sum(sizes) == sum(told[1:]) and sorted(told[1:]) == sorted(sizes)
 
 
 def test_names_and_buffers_of_old_files_are_not_passed_on(saved, tmp_path):

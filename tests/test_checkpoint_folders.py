@@ -6,6 +6,7 @@ import json
 import tracemalloc
 import warnings
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -170,8 +171,117 @@ def test_shards_hold_as_much_as_they_may(tmp_path):
         "a": names[1], "b": names[1], "c": names[2], "d": names[3], "e": names[4], "f": names[4]}}  # fmt: skip
 
 
+def test_a_first_tensor_that_is_too_large_has_a_shard_of_its_own(tmp_path):
+    """And no empty one in front of it."""
+    write_weights(held({"a": np.zeros(9, np.int8), "b": np.zeros(1, np.int8)}), tmp_path, "safetensors", 8)
+    assert weight_files(tmp_path) == [
+        tmp_path / name for name in ("model.safetensors.index.json", "model-00001-of-00002.safetensors",
+                                     "model-00002-of-00002.safetensors")
+    ]  # fmt: skip
+
+
+def test_shards_are_measured_as_they_are_written(tmp_path):
+    """Numbers of eight bytes that become numbers of two: twice five of them fit into twenty bytes."""
+    plan = {name: (HeldTensor(name, np.arange(5.0)), "F16") for name in ("a", "b", "c")}
+    write_weights(plan, tmp_path, "safetensors", 20)
+    index = json.loads((tmp_path / "model.safetensors.index.json").read_text())
+    first, second = "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"
+    assert index == {"metadata": {"total_size": 30}, "weight_map": {"a": first, "b": first, "c": second}}
+    assert weight_files(tmp_path) == [tmp_path / n for n in ("model.safetensors.index.json", first, second)]
+    assert all(np.array_equal(tensor.read(), np.arange(5)) for tensor in read_tensors(tmp_path).values())
+
+
+def test_without_a_size_a_shard_holds_five_gigabytes(tmp_path, monkeypatch):
+    limits = []
+    monkeypatch.setattr(minirembert.checkpoint.save, "split", lambda plan, limit: limits.append(limit) or [plan])
+    write_weights(held({"a": np.zeros(1)}), tmp_path)
+    write_weights(held({"a": np.zeros(1)}), tmp_path, max_shard_size="1MB")
+    assert limits == [5_000_000_000, 1_000_000]
+
+
+def test_nothing_to_write(tmp_path):
+    with pytest.raises(ValueError, match="there are no tensors to write"):
+        write_weights({}, tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("size", [None, 8])
+def test_what_a_save_leaves_alone(size, tmp_path):
+    """What is read only where these weights are not, folders, and files that are called almost like a shard."""
+    others = ["pytorch_model.bin", "pytorch_model.bin.index.json", "pytorch_model-00001-of-00002.bin", "tf_model.h5",
+              "model-00001-of-00009.safetensors.bak", "old-model-00001-of-00009.safetensors",
+              "model-1-of-2.safetensors"]  # fmt: skip
+    for name in others:
+        (tmp_path / name).write_text("mine")
+    (tmp_path / "model-00008-of-00009.safetensors").mkdir()
+    (tmp_path / "model-00009-of-00009.safetensors").write_text("of an earlier save")
+    write_weights(held({"a": np.zeros(2, np.float32), "b": np.zeros(2, np.float32)}), tmp_path, "safetensors", size)
+    shards = {"model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors", "model.safetensors.index.json"}
+    assert {path.name for path in tmp_path.iterdir()} == {
+        *others, "model-00008-of-00009.safetensors", *(shards if size else {"model.safetensors"})
+    }  # fmt: skip
+    assert all((tmp_path / name).read_text() == "mine" for name in others)
+
+
+@pytest.mark.parametrize("size", [None, 8])
+def test_the_order_in_which_files_take_their_places(size, tmp_path, monkeypatch):
+    """All are whole before the first does; config.json is the last; an old index is gone before a new shard is there."""
+    save, seen = Path.replace, []
+    arrays = held({"a": np.zeros(2, np.float32), "b": np.zeros(2, np.float32)})
+    write_weights(arrays, tmp_path, "safetensors", size, config="old")
+
+    def replace(path, target):
+        waiting = [p.name for p in tmp_path.iterdir() if p.name.endswith(".tmp") and p.stat().st_size]
+        seen.append((target.name, len(waiting), (tmp_path / "model.safetensors.index.json").exists()))
+        return save(path, target)
+
+    monkeypatch.setattr(Path, "replace", replace)
+    write_weights(arrays, tmp_path, "safetensors", size, config="new")
+    if size:
+        assert seen == [
+            ("model-00002-of-00002.safetensors", 4, False),
+            ("model-00001-of-00002.safetensors", 3, False),
+            ("model.safetensors.index.json", 2, False),
+            ("config.json", 1, True),
+        ]
+    else:
+        assert seen == [("model.safetensors", 2, False), ("config.json", 1, False)]
+    assert (tmp_path / "config.json").read_text() == "new"
+
+
+@pytest.mark.parametrize("difference", [0, 1])
+def test_tensors_that_share_their_numbers_count_once(difference, tmp_path):
+    """Two names for twelve bytes in one shard, and as many in another, at the same place there: 24 bytes, no other number."""
+    for name in ("1", "2"):
+        numbers = torch.arange(3.0)
+        torch.save({f"a{name}": numbers, f"b{name}": numbers}, tmp_path / f"pytorch_model-{name}.bin")
+    shards = {f"{letter}{name}": f"pytorch_model-{name}.bin" for letter in "ab" for name in "12"}
+    index = {"metadata": {"total_size": 24 + difference}, "weight_map": shards}
+    (tmp_path / "pytorch_model.bin.index.json").write_text(json.dumps(index))
+    if difference:
+        with pytest.raises(ValueError, match="speaks of 25 bytes in all, and the shards have 24"):
+            read_tensors(tmp_path)
+    else:
+        tensors = read_tensors(tmp_path)
+        assert tensors["a1"].offset == tensors["b2"].offset
+        assert all(np.array_equal(tensor.read(), [0, 1, 2]) for tensor in tensors.values())
+
+
 @pytest.mark.parametrize(
-    ("text", "size"), [("5GB", 5 * 10**9), ("2GiB", 2**31), (" 1.5 mb", 1_500_000), (7, 7), ("7", 7)]
+    ("text", "size"),
+    [
+        ("5GB", 5 * 10**9),
+        ("2GiB", 2**31),
+        (" 1.5 mb", 1_500_000),
+        (7, 7),
+        ("7", 7),
+        ("3B", 3),
+        ("1KB", 1000),
+        ("1KiB", 1024),
+        ("2 MiB", 2_097_152),
+        ("1tb", 10**12),
+        ("1B", 1),
+    ],
 )
 def test_sizes(text, size):
     assert parse_size(text) == size
@@ -259,6 +369,29 @@ def test_loading_takes_little_more_memory_than_the_model(format, tmp_path):
     converting = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert converting < 0.6 * size
+
+
+def test_every_piece_of_a_large_tensor_is_looked_at(tmp_path):
+    """It is converted 2^20 numbers at a time."""
+    numbers = np.arange(2**20 + 5, dtype=np.float64)
+    write_weights({"x": (HeldTensor("x", numbers), "F32")}, tmp_path)
+    tensor = read_tensors(tmp_path)["x"]
+    assert np.array_equal(tensor.read("float64"), numbers) and np.array_equal(tensor.read(), numbers)
+    numbers[-1] = -1e39
+    for dtype in ("F32", "BF16"):
+        with pytest.raises(ValueError, match=r"x holds -1e\+39, which is too large"):
+            write_weights({"x": (HeldTensor("x", numbers), dtype)}, tmp_path)
+    write_weights({"x": (HeldTensor("x", numbers), "F64")}, tmp_path)
+    with pytest.raises(ValueError, match=r"x holds -1e\+39, which is too large for float32"):
+        read_tensors(tmp_path)["x"].read(np.float32)
+
+
+def test_an_array_in_memory_is_read_as_one_in_a_file():
+    tensor = HeldTensor("x", np.array([[1, 2.5], [3e5, 0]]).T)
+    assert tensor.read("float32").dtype == np.float32 and np.array_equal(tensor.read("float32"), tensor.array)
+    assert tensor.read().dtype == np.float64 and tensor.shape == (2, 2)
+    with pytest.raises(ValueError, match=r"^x holds 3e\+05, which is too large for float16$"):
+        tensor.read(np.float16)
 
 
 def test_an_array_in_memory_is_written_in_pieces():

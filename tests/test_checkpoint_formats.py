@@ -5,6 +5,8 @@ The Keras file in `data/keras` was written by transformers 4.34 with TensorFlow 
 
 import gzip
 import json
+import pickle
+import struct
 import warnings
 import zipfile
 from pathlib import Path
@@ -20,9 +22,18 @@ from checks import PARITY_FLOAT32, PARITY_OUTPUTS, assert_within
 from models import SIZES, TASKS, make_batch, make_model
 
 from minirembert import RemBertConfig, RemBertForCausalLM, RemBertForMaskedLM, RemBertModel
-from minirembert.checkpoint import has_output_head, held, read_tensors, save_weights, weight_files, write_weights
+from minirembert.checkpoint import (
+    has_output_head,
+    held,
+    load_weights,
+    read_tensors,
+    save_weights,
+    weight_files,
+    write_weights,
+)
 from minirembert.checkpoint.convert import convert
 from minirembert.checkpoint.names import from_keras, to_keras
+from minirembert.checkpoint.torch_pickle import Storage, unpickle
 from minirembert.cli import main
 
 KERAS = Path(__file__).parent / "data" / "keras"
@@ -128,7 +139,7 @@ def test_torch_loads_our_pickles_without_trust(dtype, tmp_path):
     """With `weights_only`, from memory and mapped; also what is empty or a scalar."""
     rng = torch.Generator().manual_seed(0)
     tensors = {str(shape): (100 * torch.randn(shape, generator=rng)).to(getattr(torch, dtype))
-               for shape in [(3, 5), (), (0, 4), (7,), (2, 1, 3)]}  # fmt: skip
+               for shape in [(3, 5), (), (0, 4), (7,), (2, 1, 3), (2, 0, 3)]}  # fmt: skip
     torch.save(tensors, tmp_path / "pytorch_model.bin")
     plan = {name: (tensor, tensor.dtype) for name, tensor in read_tensors(tmp_path).items()}
     write_weights(plan, tmp_path / "new", "pytorch")
@@ -139,6 +150,58 @@ def test_torch_loads_our_pickles_without_trust(dtype, tmp_path):
             assert again[name].dtype == tensor.dtype and torch.equal(again[name], tensor)
             assert again[name].stride() == tensor.contiguous().stride()
             assert again[name].data_ptr() % tensor.element_size() == 0
+
+
+@pytest.mark.parametrize("large", [False, True])
+def test_a_pickle_of_ours_is_laid_out_as_torch_does(large, tmp_path, monkeypatch):
+    """Every run of numbers at a multiple of 64 bytes, whatever the lengths of names; which byte comes first; the same bytes
+    at any time. With sizes in 64 bits for members that are too large for others."""
+    if large:
+        monkeypatch.setattr("minirembert.checkpoint.torch_write.ZIP64_FROM", 0)
+    arrays = {f"ключ {n}": np.arange(n % 3 + 1, dtype=np.float32) + n for n in range(12)}
+    write_weights(held(arrays), tmp_path, "pytorch")
+    path = tmp_path / "pytorch_model.bin"
+    with zipfile.ZipFile(path) as archive:
+        assert archive.read("archive/byteorder") == b"little"
+        assert archive.read("archive/data.pkl").startswith(b"\x80\x02")
+        content = path.read_bytes()
+        for info in archive.infolist():
+            assert info.date_time == (1980, 1, 1, 0, 0, 0)
+            name, extra = struct.unpack_from("<2H", content, info.header_offset + 26)
+            if "/data/" in info.filename:
+                assert (info.header_offset + 30 + name + extra) % 64 == 0
+                packed, size = struct.unpack_from("<2I", content, info.header_offset + 18)
+                assert (packed == size == 0xFFFFFFFF) == large
+    theirs = torch.load(path, weights_only=True)
+    assert list(theirs) == list(arrays)
+    assert all(np.array_equal(theirs[name].numpy(), array) for name, array in arrays.items())
+    if not large:
+        assert path.read_bytes().count(b"PK\x06\x06") == 0
+
+
+def test_the_fields_of_a_member_in_any_order(tmp_path, monkeypatch):
+    """The 64-bit sizes may stand behind a field of another kind that is as long; and members may have comments."""
+    content = np.arange(6, dtype="<f4").tobytes()
+    torch.save({"x": torch.zeros(2, 3)}, tmp_path / "theirs.bin")
+    path = tmp_path / "pytorch_model.bin"
+    monkeypatch.setattr(zipfile, "ZIP64_LIMIT", 0)
+    with zipfile.ZipFile(tmp_path / "theirs.bin") as old, zipfile.ZipFile(path, "w") as new:
+        for info in old.infolist():
+            member = zipfile.ZipInfo(info.filename)
+            member.extra, member.comment = struct.pack("<2H", 0x4246, 32) + bytes(range(32)), b"PK\x01\x02"
+            new.writestr(member, content if info.filename.endswith("/data/0") else old.read(info))
+    monkeypatch.undo()
+    assert np.array_equal(read_tensors(path)["x"].read(), [[0, 1, 2], [3, 4, 5]])
+    start = path.read_bytes()
+    wide = [n for n in range(len(start)) if start.startswith(struct.pack("<2H", 1, 24), n)]  # in the directory
+    changed = bytearray(start)
+    for n in wide:
+        changed[n : n + 64] = start[n + 28 : n + 64] + start[n : n + 28]
+    assert len(wide) >= 3 and changed != start
+    path.write_bytes(changed)
+    assert np.array_equal(read_tensors(path)["x"].read(), [[0, 1, 2], [3, 4, 5]])
+    with zipfile.ZipFile(path) as archive:
+        assert archive.testzip() is None
 
 
 @pytest.mark.parametrize("where", ["in front of a member", "everywhere"])
@@ -156,6 +219,29 @@ def test_archives_with_sizes_in_64_bits(where, tmp_path, monkeypatch):
     same_numbers(RemBertForMaskedLM.from_pretrained(tmp_path, dtype="float64"), model.parameters)
 
 
+@pytest.mark.parametrize(
+    ("dtype", "format", "message"),
+    [
+        ("uint16", "pytorch", "PyTorch's files hold no U16, which encoder.x.weight has"),
+        ("uint64", "pytorch", "PyTorch's files hold no U64"),
+        ("int32", "h5", "tf_model.h5 holds no I32, which encoder.x.weight has"),
+        ("bool", "h5", "tf_model.h5 holds no BOOL"), ("complex128", "safetensors", "cannot hold an array of dtype complex128"),
+        ("float64", "h5", None), ("float16", "h5", None), ("complex64", "pytorch", None), ("uint16", "safetensors", None),
+    ],
+)  # fmt: skip
+def test_what_a_format_cannot_hold(dtype, format, message, tmp_path):
+    """Asked before anything is written."""
+    array = np.arange(6).reshape(2, 3).astype(dtype)
+    if message is None:
+        write_weights(held({"encoder.x.weight": array}), tmp_path, format)
+        found = next(iter(read_tensors(tmp_path).values())).read()
+        assert np.array_equal(found, array) and found.dtype == array.dtype
+        return
+    with pytest.raises(ValueError, match=message):
+        write_weights(held({"encoder.x.weight": array}), tmp_path / "new", format)
+    assert not (tmp_path / "new").exists()
+
+
 # --- PyTorch's pickles ------------------------------------------------------------------------------------------------
 
 
@@ -167,6 +253,7 @@ def awkward_tensors() -> dict[str, torch.Tensor]:
         "scalar": numbers[3, 4], "permuted": numbers.reshape(2, 3, 8).permute(2, 0, 1), "one row": numbers[5:6, 2:],
         "parameter": torch.nn.Parameter(numbers.float()), "half": numbers.half(), "brain": numbers.bfloat16(),
         "long": torch.arange(5), "int": torch.arange(5, dtype=torch.int32), "bool": numbers > 0, "empty": numbers[6:],
+        "nothing of columns": numbers[6:, ::2],
         "bytes": torch.arange(7, dtype=torch.uint8), "short": torch.arange(-3, 3, dtype=torch.int16),
     }  # fmt: skip
 
@@ -214,6 +301,63 @@ def test_a_file_from_a_machine_with_the_other_byte_order(tmp_path):
         assert big[name].read().dtype.isnative
 
 
+@pytest.mark.parametrize("big", [False, True])
+def test_an_old_file_from_a_machine_with_the_other_byte_order(big, tmp_path):
+    """The numbers are in the machine's order, how many there are is not."""
+    path = tmp_path / "pytorch_model.bin"
+    torch.save({"x": torch.zeros(3)}, path, _use_new_zipfile_serialization=False)
+    content = path.read_bytes()
+    assert content.count(b"little_endian") == 1 and content.endswith(struct.pack("<Q", 3) + bytes(12))
+    at = content.index(b"\x88", content.index(b"little_endian"))  # True
+    numbers = struct.pack(">3f" if big else "<3f", 1.0, 2.5, -3.0)
+    path.write_bytes(content[:at] + (b"\x89" if big else b"\x88") + content[at + 1 : -12] + numbers)
+    assert read_tensors(path)["x"].read().tolist() == [1.0, 2.5, -3.0]
+
+
+def test_nothing_at_the_end_of_an_old_file(tmp_path):
+    """Rows of no columns have strides, but no number that could be missing."""
+    path = tmp_path / "pytorch_model.bin"
+    torch.save({"x": torch.empty(4, 0)}, path, _use_new_zipfile_serialization=False)
+    assert path.read_bytes().endswith(bytes(8))  # so many numbers, and then the end
+    assert read_tensors(path)["x"].read().shape == (4, 0)
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+def test_a_pickle_means_what_python_says(protocol):
+    """Numbers of every length, more values than a short reference can count, and one value in several places."""
+    numbers = [
+        n + sign * 2**power for power in (0, 7, 8, 15, 16, 31, 40, 63, 80) for sign in (1, -1) for n in (-1, 0, 1)
+    ]
+    texts = [f"text {n}" for n in range(600)] + ["ж" * 100, "x" * 300]
+    value = {"a": numbers, "b": [*texts, *texts], "c": ((), (1,), (1, 2), (1, 2, 3), (1, 2, 3, 4)), "d": [None, True, False],
+             "e": 1.5, 7: {"f": [[], {}]}}  # fmt: skip
+    content = pickle.dumps(value, protocol)
+    assert unpickle(content) == (value, len(content))
+    assert unpickle(b"before" + content + b"behind", 6) == (value, 6 + len(content))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"\x80\x02K\x01q\x00K\x02q\x00h\x00.", b"\x80\x02](K\x01(K\x02K\x03tK\x04e.", b"\x80\x02]K\x052\x860K\x07a.",
+     b"\x80\x02J\xfe\xff\xff\xff.", b"\x80\x02\x8b\x02\0\0\0\x00\xff.", b"\x80\x02ccollections\nOrderedDict\n(](]"
+     b"(X\x01\0\0\0aK\x01e](X\x01\0\0\0bK\x02eetR."],
+)  # fmt: skip
+def test_pickles_by_hand_mean_what_python_says(content):
+    """A cell that is written twice, marks in marks, a copy that is dropped, and what Python 2 made of an OrderedDict."""
+    assert unpickle(content) == (pickle.loads(content), len(content))
+
+
+@pytest.mark.parametrize("kind", ["torch.FloatStorage", "torch.cuda.FloatStorage"])
+@pytest.mark.parametrize("views", [b"", b"N"])
+def test_storages_of_a_gpu(kind, views):
+    """As old files have them that were saved there."""
+    content = b"\x80\x02(X\x07\0\0\0storagec%s\n%s\nX\x01\0\0\x007X\x06\0\0\0cuda:0K\x05%stQ." % (
+        *(part.encode() for part in kind.rsplit(".", 1)),
+        views,
+    )
+    assert unpickle(content)[0] == Storage("F32", "7", 5)
+
+
 def test_old_names_and_buffers(tmp_path):
     """As in google/rembert's pytorch_model.bin: position_ids; as in the oldest files: gamma and beta."""
     model = make_model(TASKS["encoder"])
@@ -224,6 +368,38 @@ def test_old_names_and_buffers(tmp_path):
     model.config.save_pretrained(tmp_path)
     torch.save({"embeddings.position_ids": torch.arange(33)[None], **tensors}, tmp_path / "pytorch_model.bin")
     same_numbers(RemBertModel.from_pretrained(tmp_path, dtype="float64"), model.parameters)
+
+
+def test_names_that_only_look_like_old_ones(tmp_path):
+    """In the middle of a name gamma is somebody's own."""
+    names = ["x.LayerNorm.gamma_ema", "x.LayerNorm.gamma.average", "LayerNorm.beta2", "xLayerNorm.weight"]
+    write_weights(held({name: np.zeros(1) for name in names}), tmp_path)
+    assert set(read_tensors(tmp_path)) == set(names)
+
+
+def test_which_heads_can_fill_masks(tmp_path):
+    """That of pre-training on pairs of sentences, which BERT has beside it, cannot."""
+    for name, can in [("cls.predictions.decoder.bias", True), ("cls.seq_relationship.weight", False),
+                      ("rembert.cls_token", False)]:  # fmt: skip
+        write_weights(held({name: np.zeros(1)}), tmp_path)
+        assert has_output_head(tmp_path) is can
+
+
+def test_what_a_model_has_no_use_for_is_called_as_in_the_file(tmp_path):
+    """With the prefix where it has one; old buffers are of use to nobody, and nobody hears of them."""
+    names = ["rembert.embeddings.position_ids", "rembert.mine.weight", "yours.weight", "rembert.a", "b"]
+    write_weights(held({name: np.zeros(2) for name in names}), tmp_path)
+    found, unused, _ = load_weights(tmp_path, {"rembert.b": (2,), "a": (2,)}, "float16", "rembert.")
+    assert set(found) == {"rembert.b", "a"} and {array.dtype for array in found.values()} == {np.dtype("float16")}
+    assert sorted(unused) == ["rembert.mine.weight", "yours.weight"]
+
+
+def test_a_tensor_of_as_many_numbers_is_not_the_one(tmp_path):
+    write_weights(held({"a": np.zeros((2, 3)), "b": np.zeros(2)}), tmp_path)
+    with pytest.raises(ValueError, match=r"a should have shape \(3, 2\), found \(2, 3\)"):
+        load_weights(tmp_path, {"a": (3, 2)}, "float32")
+    found, _, mismatched = load_weights(tmp_path, {"a": (3, 2), "b": (2,)}, "float32", ignore_mismatched_sizes=True)
+    assert list(found) == ["b"] and mismatched == {"a": (2, 3)}
 
 
 def test_a_name_that_is_there_in_its_old_and_its_new_form(tmp_path):

@@ -5,6 +5,7 @@ import pickle
 import struct
 import tracemalloc
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,11 @@ def test_the_tensor_of_these_tests_is_one(tmp_path):
         (tensor(shape=numbers(2**40, 2**40)), "impossible shape"), (tensor(strides=numbers(3, -1)), "impossible shape"),
         (tensor(strides=numbers(4, 1)), "impossible shape"), (tensor(strides=numbers(1)), "impossible shape"),
         (tensor(shape=b"N"), "impossible shape"), (tensor(count=7), "should have 7 numbers, and 24 bytes"),
+        (tensor(count=5, shape=numbers(5), strides=numbers(1)), "should have 5 numbers, and 24 bytes"),
+        (tensor(offset=5, shape=numbers(2), strides=numbers(1)), "impossible shape, stride or offset"),
+        (b"cos\nFloatStorage\n", "asks for 'os.FloatStorage'"), (b"ctorch\nload\n", "asks for 'torch.load'"),
+        (b"](a", "takes a mark for a value"),
+        (tensor().replace(b"tQ", b"X\x01\0\0\x001K\0K\x06\x87tQ"), "storages inside of storages"),
         (tensor(count=-1), "should have -1 numbers"), (tensor(storage=b"DoubleStorage"), "24 bytes are there"),
         (tensor(storage=b"QInt8Storage"), "asks for 'torch.QInt8Storage'"),
         (b"K\x05", "under x it holds no tensor but a int"),
@@ -115,6 +121,26 @@ def test_pickles_that_make_no_tensor(program, reason, tmp_path):
         read_tensors(path)
     assert tracemalloc.get_traced_memory()[1] < 2 * path.stat().st_size + 64 * 200_000
     tracemalloc.stop()
+
+
+@pytest.mark.parametrize("value", [[], 5, "text", (), None])
+def test_an_archive_that_holds_no_dictionary(value, tmp_path):
+    path = pickled_file(tmp_path / "pytorch_model.bin", pickle.dumps(value, 2))
+    with refused(ValueError, str(path), f"it holds a {type(value).__name__} instead of tensors by name"):
+        read_tensors(path)
+
+
+def test_tensors_may_share_their_numbers_within_reason(tmp_path):
+    """A million numbers under two names, and every row of a small table once more; not a thousand times the file."""
+    path, large = tmp_path / "pytorch_model.bin", torch.zeros(2**20)
+    torch.save({"a": large, "b": large, "c": large[:100].expand(2000, 100)}, path)
+    assert path.stat().st_size < 4.3e6
+    assert {name: tensor.shape for name, tensor in read_tensors(path).items()} == {
+        "a": (2**20,), "b": (2**20,), "c": (2000, 100)
+    }  # fmt: skip
+    torch.save({"a": torch.zeros(100).expand(20_000, 100)}, path)
+    with refused(ValueError, str(path), "its tensors repeat their numbers, 8,000,000 bytes out of"):
+        read_tensors(path)
 
 
 def test_a_pickle_with_one_name_twice(tmp_path):
@@ -142,6 +168,28 @@ def test_an_old_file_cut_at_every_byte(tmp_path):
             read_tensors(path)
     path.write_bytes(content + b"\0")
     with refused(ValueError, "its numbers end at byte"):
+        read_tensors(path)
+
+
+@pytest.mark.parametrize(
+    ("version", "system", "keys", "reason"),
+    [
+        (1001, {"little_endian": True}, ["0"], None), (1001, {}, ["0"], None),
+        (1000, {}, ["0"], "a PyTorch that nobody knows"), (1001, [], ["0"], "a PyTorch that nobody knows"),
+        (1001, {}, ["0", "0"], "keys does not fit"), (1001, {}, ["1"], "keys does not fit"),
+        (1001, {}, [0], "keys does not fit"), (1001, {}, [], "are missing"),
+    ],
+)  # fmt: skip
+def test_old_files_that_lie(version, system, keys, reason, tmp_path):
+    start = b"".join(pickle.dumps(value, 2) for value in (0x1950A86A20F9469CFC6C, version, system))
+    program = b"\x80\x02}(X\x01\0\0\0x" + tensor() + b"u."
+    run = struct.pack("<Q6f", 6, *range(6))
+    path = tmp_path / "pytorch_model.bin"
+    path.write_bytes(start + program + pickle.dumps(keys, 2) + run * len(keys))
+    if reason is None:
+        assert read_tensors(path)["x"].read().tolist() == [[0, 1, 2], [3, 4, 5]]
+        return
+    with refused(ValueError, str(path), reason):
         read_tensors(path)
 
 
@@ -213,6 +261,75 @@ def test_members_that_share_their_bytes(tmp_path):
     tail = struct.pack("<4s4H2IH", b"PK\x05\x06", 0, 0, 4, 4, len(directory), start, 0)
     path.write_bytes(content[:start] + directory + tail)
     with refused(ValueError, str(path), "overlaps another"):
+        read_tensors(path)
+
+
+def test_a_member_inside_of_another(tmp_path):
+    """Its header and its bytes stand among the numbers of the one before it."""
+    inner = struct.pack("<4s5H3I2H", b"PK\x03\x04", 20, 0, 0, 0, 0, 0, 4, 4, 8, 0) + b"x/data/1" + bytes(4)
+    assert len(inner) == 42
+    path = archive_with(
+        tmp_path / "pytorch_model.bin", tensor(count=11, shape=numbers(1), strides=numbers(1)), inner + bytes(2)
+    )
+    read_tensors(path)
+    content = path.read_bytes()
+    start, end = content.index(b"PK\x01\x02"), content.rindex(b"PK\x05\x06")
+    entry = struct.pack("<4s6H3I5H2I", b"PK\x01\x02", 20, 20, 0, 0, 0, 0, zlib.crc32(bytes(4)), 4, 4, 8, 0, 0, 0, 0, 0,
+                        content.index(inner))  # fmt: skip
+    directory = content[start:end] + entry + b"x/data/1"
+    tail = struct.pack("<4s4H2IH", b"PK\x05\x06", 0, 0, 4, 4, len(directory), start, 0)
+    path.write_bytes(content[:start] + directory + tail)
+    with zipfile.ZipFile(path) as archive:
+        assert archive.read("x/data/1") == bytes(4)
+    with refused(ValueError, str(path), "its member x/data/1 overlaps another"):
+        read_tensors(path)
+
+
+def test_a_directory_in_another_order(archive):
+    """Its entries may stand in any order; the members do not move."""
+    content = archive.read_bytes()
+    at = [n for n in range(len(content)) if content.startswith(b"PK\x01\x02", n)]
+    end = content.rindex(b"PK\x05\x06")
+    entries = [content[a:b] for a, b in zip(at, [*at[1:], end], strict=True)]
+    archive.write_bytes(content[: at[0]] + b"".join(reversed(entries)) + content[end:])
+    assert read_tensors(archive)["x"].read().tolist() == [[0, 0, 0], [0, 0, 0]]
+
+
+def test_bytes_that_belong_to_nobody(archive):
+    """Between the directory and what says where it is."""
+    content = archive.read_bytes()
+    end = content.rindex(b"PK\x05\x06")
+    archive.write_bytes(content[:end] + bytes(46) + content[end:])
+    with refused(ValueError, str(archive), "its zip directory is not where it should be"):
+        read_tensors(archive)
+
+
+@pytest.mark.parametrize(("at", "form", "value"), [(10, "<H", 3), (12, "<I", 100), (16, "<I", 100)])
+def test_a_directory_that_is_described_twice(at, form, value, tmp_path):
+    """In 64 bits, as PyTorch always does, and in 32: how many members, how long, from where on."""
+    path = tmp_path / "pytorch_model.bin"
+    torch.save({"x": torch.zeros(3)}, path)
+    content = bytearray(path.read_bytes())
+    end = content.rindex(b"PK\x05\x06")
+    assert content[end - 20 : end - 16] == b"PK\x06\x07"
+    for wide in (value, (1 << 8 * struct.calcsize(form)) - 1):  # all ones: see the other
+        struct.pack_into(form, content, end + at, wide)
+        path.write_bytes(content)
+        if wide != value:
+            assert list(read_tensors(path)) == ["x"]
+            continue
+        with refused(ValueError, str(path), "its zip directory is described twice, and not alike"):
+            read_tensors(path)
+
+
+def test_a_directory_that_is_too_large(tmp_path):
+    path = tmp_path / "pytorch_model.bin"
+    with zipfile.ZipFile(path, "w") as archive:
+        for n in range(33):
+            member = zipfile.ZipInfo(f"x/{n}")
+            member.comment = bytes(65_535)
+            archive.writestr(member, b"")
+    with refused(ValueError, str(path), "its directory takes 2,164", "2,097,152 are the limit"):
         read_tensors(path)
 
 
