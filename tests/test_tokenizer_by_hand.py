@@ -1,0 +1,316 @@
+"""What one part of a tokenizer hands to the next, in cases so small that each expected value is worked out by hand."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from sentencepiece import sentencepiece_model_pb2
+from tokenizer_models import REMBERT, USER_DEFINED, small_model
+
+from minirembert import AutoTokenizer, RemBertTokenizer, RemBertTokenizerFast
+from minirembert.tokenization import candidates
+from minirembert.tokenization.added_tokens import AddedToken
+from minirembert.tokenization.encoding import BatchEncoding
+
+PAD, CLS, UNK, SEP, MASK = range(5)
+SANE: dict[str, Any] = {"do_lower_case": False, "keep_accents": True, "unk_token": "[UNK]", "pad_token": "[PAD]"}
+SPACE = "\u2581"
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("model") / "sentencepiece.model"
+    path.write_bytes(small_model())
+    return path
+
+
+@pytest.fixture
+def slow(model) -> RemBertTokenizer:
+    return RemBertTokenizer(model)
+
+
+@pytest.fixture
+def fast(model) -> RemBertTokenizerFast:
+    return RemBertTokenizerFast(model, **SANE)
+
+
+@pytest.fixture(params=["slow", "fast"])
+def either(request) -> Any:
+    return request.getfixturevalue(request.param)
+
+
+@pytest.fixture(scope="module")
+def the(model) -> int:
+    """The id of "the", which is one token, as are "people" and "of"."""
+    return RemBertTokenizer(model).convert_tokens_to_ids("▁the")
+
+
+# --- tokens and their flags ---
+
+
+def test_a_token_that_becomes_special_is_normalised_no_more(slow, fast):
+    """Unless it says itself that it is."""
+    for tokenizer in (slow, fast):
+        tokenizer.add_special_tokens({"additional_special_tokens": [AddedToken("<A>"), AddedToken("<B>", normalized=True)]})
+        a, b = list(tokenizer.added_tokens_decoder.values())[-2:]
+        assert (a.content, a.special, a.normalized) == ("<A>", True, False)
+        assert (b.content, b.special, b.normalized) == ("<B>", True, True)
+
+
+def test_added_tokens_get_the_ids_that_they_are_given(model):
+    """In whatever order they are named: the library of the fast one gives out ids one after the other."""
+    size = RemBertTokenizer(model).vocab_size
+    decoder = {size + 1: AddedToken("<b>"), size: AddedToken("<a>")}
+    for tokenizer in (
+        RemBertTokenizer(model, added_tokens_decoder=decoder),
+        RemBertTokenizerFast(model, added_tokens_decoder=decoder, **SANE),
+    ):
+        assert tokenizer.encode("<a><b>") == [CLS, size, size + 1, SEP]
+        assert list(tokenizer.added_tokens_decoder)[-2:] == [size, size + 1]
+
+
+# --- lists into arrays ---
+
+
+def test_numbers_beside_half_precision_tensors(slow):
+    """A plain number counts as PyTorch's default, float32; of two tensors' types the wider one is taken."""
+    half, double = torch.tensor([0.5], dtype=torch.float16), torch.tensor([0.1], dtype=torch.float64)
+    for labels, dtype, values in [
+        ([half, [0.1]], torch.float32, [[0.5], [0.1]]),
+        ([half, double], torch.float64, [[0.5], [0.1]]),
+        ([half, half], torch.float16, [[0.5], [0.5]]),
+    ]:
+        rows = [{"input_ids": [7], "labels": label} for label in labels]
+        found = slow.pad(rows, return_tensors="pt")["labels"]
+        assert found.dtype == dtype
+        assert torch.equal(found, torch.tensor(values, dtype=dtype))
+
+
+def test_integers_up_to_the_largest_of_64_bits(slow):
+    rows = [{"input_ids": [7], "labels": 0}, {"input_ids": [8], "labels": 2**64 - 1}]
+    found = slow.pad(rows, return_tensors="np")["labels"]
+    assert (found.dtype, found.tolist()) == (np.uint64, [0, 2**64 - 1])
+
+
+def test_arrays_are_padded_with_the_padding_token(model, the):
+    """Whatever its id, on either side, and the same as the lists."""
+    for kind, settings in ((RemBertTokenizer, {}), (RemBertTokenizerFast, SANE)):
+        for side in ("right", "left"):
+            tokenizer = kind(model, **{**settings, "pad_token": "[MASK]"}, padding_side=side)
+            text, gap = [CLS, the, the, SEP], [MASK]
+            short = [CLS, the, SEP]
+            ids = [text, short + gap if side == "right" else gap + short]
+            mask = [[1] * 4, [1, 1, 1, 0] if side == "right" else [0, 1, 1, 1]]
+            special = [[1, 0, 0, 1], [1, 0, 1, 1] if side == "right" else [1, 1, 0, 1]]
+            for tensors in (None, "np"):
+                asked = {"padding": True, "return_tensors": tensors, "return_special_tokens_mask": True}
+                found = {n: np.asarray(v).tolist() for n, v in tokenizer(["the the", "the"], **asked).items()}
+                assert found == {
+                    "input_ids": ids, "token_type_ids": [[0] * 4] * 2, "attention_mask": mask, "special_tokens_mask": special
+                }  # fmt: skip
+
+
+# --- what a call returns ---
+
+
+def test_arrays_stay_what_they_are():
+    narrow = np.array([[1, 2]], dtype=np.int32)
+    assert BatchEncoding({"labels": narrow}, tensor_type="np")["labels"] is narrow
+    alone = BatchEncoding({"input_ids": [1, 2]}, tensor_type="np", prepend_batch_axis=True)
+    assert alone["input_ids"].tolist() == [[1, 2]]
+
+
+def test_rows_and_sides_are_those_that_are_asked_for(fast):
+    """Three rows of two sides each; every answer is that of one row and one side alone."""
+    #                      0     1       2   3     4     5     6       7
+    # row 0              [CLS] people  the [SEP]  of  [SEP]  [PAD]  [PAD]
+    # row 1              [CLS] of     [SEP] the  people  of  [SEP]  [PAD]
+    # row 2              [CLS] the    [SEP] people [SEP] [PAD] ...
+    encoding = fast([("people the", "of"), ("of", "the people of"), ("the", "people")], padding=True)
+    rows = [
+        ["[CLS]", "▁people", "▁the", "[SEP]", "▁of", "[SEP]", "[PAD]"],
+        ["[CLS]", "▁of", "[SEP]", "▁the", "▁people", "▁of", "[SEP]"],
+        ["[CLS]", "▁the", "[SEP]", "▁people", "[SEP]", "[PAD]", "[PAD]"],
+    ]
+    assert [encoding.tokens(row) for row in range(3)] == rows
+    assert [encoding.tokens(row) for row in range(-3, 0)] == rows
+    assert encoding.tokens() == rows[0]
+    assert [encoding.sequence_ids(row) for row in (1, -1)] == [
+        [None, 0, None, 1, 1, 1, None], [None, 0, None, 1, None, None, None]
+    ]  # fmt: skip
+    assert [encoding.word_ids(row) for row in (0, -2)] == [
+        [None, 0, 1, None, 0, None, None], [None, 0, None, 0, 1, 2, None]
+    ]  # fmt: skip
+    assert [encoding.words(row) for row in range(3)] == [encoding.word_ids(row) for row in range(3)]
+    assert encoding.token_type_ids == [[0, 0, 0, 0, 1, 1, 0], [0, 0, 0, 1, 1, 1, 1], [0, 0, 0, 1, 1, 0, 0]]
+    # A token, by its place in a row, which is the first where none is named; negative ones count from the row's end.
+    assert [encoding.token_to_word(1, i) for i in range(7)] == [None, 0, None, 0, 1, 2, None]
+    assert [encoding.token_to_word(1, i - 7) for i in range(7)] == [None, 0, None, 0, 1, 2, None]
+    assert [encoding.token_to_word(i) for i in range(7)] == [None, 0, 1, None, 0, None, None]
+    assert [encoding.token_to_sequence(1, i) for i in range(7)] == [None, 0, None, 1, 1, 1, None]
+    assert [encoding.token_to_sequence(1, i) for i in (-2, -6)] == [1, 0]
+    assert [encoding.token_to_chars(1, i) for i in range(7)] == [None, (0, 2), None, (0, 3), (3, 10), (10, 13), None]
+    # Words and characters, by their side.
+    assert [encoding.word_to_tokens(1, word, sequence_index=1) for word in range(3)] == [(3, 4), (4, 5), (5, 6)]
+    assert (encoding.word_to_tokens(1, 0), encoding.word_to_tokens(1, 1), encoding.word_to_tokens(1)) == (
+        (1, 2), None, (2, 3)
+    )  # fmt: skip
+    assert [encoding.word_to_chars(1, word, sequence_index=1) for word in range(3)] == [(0, 3), (3, 10), (10, 13)]
+    assert (encoding.word_to_chars(1, 0), encoding.word_to_chars(0, 0)) == ((0, 2), (0, 6))
+    text = "the people of"
+    assert [encoding.char_to_token(1, at, sequence_index=1) for at in (0, 2, 4, 9, 11)] == [3, 3, 4, 4, 5]
+    assert [encoding.char_to_word(1, at, sequence_index=1) for at in (0, 2, 4, 9, 11)] == [0, 0, 1, 1, 2]
+    assert len(text) == 13 and encoding.char_to_token(1, 13, sequence_index=1) is None
+    assert (encoding.char_to_token(1, 1), encoding.char_to_token(7), encoding.char_to_word(7)) == (1, 2, 1)
+    assert (encoding.char_to_word(0), encoding.char_to_word(1, 0)) == (0, 0)
+    assert fast("the", add_special_tokens=False).char_to_token(0) == 0  # the first of all is one, too
+
+
+def test_the_list_of_encodings_is_the_encodings_own(fast):
+    rows = list(fast(["the", "of"]).encodings)
+    encoding = BatchEncoding({"input_ids": [[1], [2]]}, encodings=rows)
+    rows.clear()
+    assert len(encoding.encodings) == 2
+
+
+# --- calls ---
+
+
+def test_pad_keeps_a_mask_and_fills_to_a_multiple(slow):
+    padded = slow.pad({"input_ids": [[7, 8, 9], [7]], "attention_mask": [[1, 0, 1], [0]]}, pad_to_multiple_of=4)
+    assert padded == {
+        "input_ids": [[7, 8, 9, PAD], [7, PAD, PAD, PAD]], "attention_mask": [[1, 0, 1, 0], [0, 0, 0, 0]]
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", [RemBertTokenizer, RemBertTokenizerFast])
+def test_only_what_is_too_long_for_the_model_is_told(model, kind, caplog):
+    tokenizer = kind(model, model_max_length=5, **(SANE if kind is RemBertTokenizerFast else {}))
+    tokenizer(["the people of", "the"])
+    assert not caplog.records  # five tokens with [CLS] and [SEP]
+    tokenizer(["the people of the", "the"])
+    assert caplog.text.count("longer than the model's limit of 5 tokens") == 1
+
+
+# --- candidates for pieces ---
+
+
+def test_candidates_in_their_order():
+    """Weights are counts times lengths, the heaviest first, equal ones by their characters; what occurs once is none."""
+    assert candidates.candidate_pieces(["b ab", "ab c"]) == [
+        ("▁ab", 2 * 3), ("ab", 2 * 2), ("▁", 4 * 1), ("▁a", 2 * 2), ("b", 3 * 1), ("a", 2 * 1)
+    ]  # fmt: skip
+
+
+def test_letters_digits_and_signs_stand_apart():
+    """Signs from each other, too; only the first of a word has the space in front."""
+    for word, found in [
+        ("a--", {"▁": 2, "▁a": 4, "a": 2, "-": 4}),
+        ("--a", {"▁": 2, "▁-": 4, "-": 4, "a": 2}),
+        ("a12", {"▁": 2, "▁a": 4, "a": 2, "1": 2, "12": 4, "2": 2}),
+        ("कि", {"▁": 2, "▁क": 4, "▁कि": 6, "क": 2, "कि": 4, "ि": 2}),
+    ]:
+        assert dict(candidates.candidate_pieces([f"{word} {word}"]) or []) == found
+
+
+def test_how_many_words_are_too_many(monkeypatch):
+    monkeypatch.setattr(candidates, "MOST_WORDS", 3)
+    assert candidates.candidate_pieces(["a b", "c a"]) is not None
+    assert candidates.candidate_pieces(["a b", "c d"]) is None
+
+
+# --- the fast one's pipeline and files ---
+
+
+def test_special_tokens_are_those_that_have_the_name(model, the):
+    """[SEP] ends a text because it is `sep_token`, whatever `eos_token` is."""
+    for kind, settings in ((RemBertTokenizer, {}), (RemBertTokenizerFast, SANE)):
+        tokenizer = kind(model, **settings, eos_token="[MASK]", bos_token="[UNK]")
+        assert tokenizer.encode("the", "the") == [CLS, the, SEP, the, SEP]
+
+
+def test_pieces_of_a_user_win_whatever_they_score(tmp_path):
+    proto = sentencepiece_model_pb2.ModelProto.FromString(small_model((*REMBERT, ("ofthe", USER_DEFINED))))
+    next(piece for piece in proto.pieces if piece.piece == "ofthe").score = -50
+    (tmp_path / "x.model").write_bytes(proto.SerializeToString())
+    for tokenizer in (RemBertTokenizer(tmp_path / "x.model"), RemBertTokenizerFast(tmp_path / "x.model", **SANE)):
+        assert tokenizer.tokenize("ofthe") == ["▁", "ofthe"]
+
+
+def changed(fast: RemBertTokenizerFast, path: Path, change: Any) -> Path:
+    """The tokenizer.json of `fast` with a change."""
+    content = json.loads(fast.backend_tokenizer.to_str())
+    change(content)
+    path.write_text(json.dumps(content), encoding="utf-8")
+    return path
+
+
+def test_what_a_file_says_of_its_tokens_counts(fast, tmp_path):
+    file = changed(fast, tmp_path / "x.json", lambda content: None)
+    tokenizer = RemBertTokenizerFast(tokenizer_file=file, added_tokens_decoder={MASK: AddedToken("[MASK]", lstrip=True)})
+    assert not tokenizer.added_tokens_decoder[MASK].lstrip
+
+
+def test_a_default_stands_where_the_file_has_it(model, tmp_path):
+    """As a token that was added, too: then [PAD] is not asked for."""
+    made = RemBertTokenizerFast(model, **{**SANE, "pad_token": "<pad>"})
+    file = changed(made, tmp_path / "x.json", lambda content: None)
+    assert RemBertTokenizerFast(tokenizer_file=file).pad_token == "<pad>"
+    file = changed(RemBertTokenizerFast(model, **SANE), tmp_path / "y.json", lambda content: None)
+    assert RemBertTokenizerFast(tokenizer_file=file).pad_token == "[PAD]"
+
+
+def test_cutting_and_padding_of_a_file_are_dropped(model, tmp_path, fast):
+    fast.backend_tokenizer.enable_padding(length=9)
+    fast.backend_tokenizer.enable_truncation(3)
+    file = changed(fast, tmp_path / "x.json", lambda content: None)
+    assert json.loads(file.read_text("utf-8"))["padding"] and json.loads(file.read_text("utf-8"))["truncation"]
+    backend = RemBertTokenizerFast(tokenizer_file=file).backend_tokenizer
+    assert backend.padding is None and backend.truncation is None
+    # Nor does a call leave its own in the folder.
+    fast(["the", "people of"], padding=True, truncation=True, max_length=3)
+    fast.save_pretrained(tmp_path / "saved")
+    saved = json.loads((tmp_path / "saved" / "tokenizer.json").read_text("utf-8"))
+    assert saved["padding"] is None and saved["truncation"] is None
+
+
+@pytest.mark.parametrize("template", ["single", "pair"])
+def test_no_template_may_add_the_first_id_that_there_is_not(fast, tmp_path, template):
+    size = fast.vocab_size
+
+    def change(content: Any) -> None:
+        processor = content["post_processor"]
+        processor["special_tokens"]["x"] = {"id": "x", "ids": [size], "tokens": ["x"]}
+        processor[template].append({"SpecialToken": {"id": "x", "type_id": 0}})
+
+    with pytest.raises(ValueError, match=f"adds the id {size}, outside its vocabulary of {size} tokens"):
+        RemBertTokenizerFast(tokenizer_file=changed(fast, tmp_path / "x.json", change), **SANE)
+
+
+# --- the folder that asks for a tokenizer ---
+
+
+def test_changes_reach_either_tokenizer(model, tmp_path):
+    RemBertTokenizer(model).save_pretrained(tmp_path)
+    (tmp_path / "config.json").write_text("{}")  # a model that names no type may be RemBERT's
+    for use_fast, kind in ((True, RemBertTokenizerFast), (False, RemBertTokenizer)):
+        tokenizer = AutoTokenizer.from_pretrained(tmp_path, use_fast=use_fast, model_max_length=5)
+        assert (type(tokenizer), tokenizer.model_max_length) == (kind, 5)
+
+
+@pytest.mark.parametrize("name", ["TokenizersBackend", "PreTrainedTokenizerFast"])
+def test_a_class_for_any_model_needs_the_template(fast, tmp_path, name):
+    fast.save_pretrained(tmp_path, legacy_format=False)
+    settings = json.loads((tmp_path / "tokenizer_config.json").read_text("utf-8"))
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings | {"tokenizer_class": name}), encoding="utf-8")
+    assert AutoTokenizer.from_pretrained(tmp_path).encode("") == [CLS, SEP]
+
+    def change(content: Any) -> None:
+        content["post_processor"] = None
+
+    changed(fast, tmp_path / "tokenizer.json", change)
+    with pytest.raises(ValueError, match=r"puts nothing around a text, not \[CLS\] \[SEP\]"):
+        AutoTokenizer.from_pretrained(tmp_path)
