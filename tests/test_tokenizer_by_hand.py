@@ -14,6 +14,7 @@ from minirembert import AutoTokenizer, RemBertTokenizer, RemBertTokenizerFast
 from minirembert.tokenization import candidates
 from minirembert.tokenization.added_tokens import AddedToken
 from minirembert.tokenization.encoding import BatchEncoding
+from minirembert.tokenization.fast_sentencepiece import read_sentencepiece
 
 PAD, CLS, UNK, SEP, MASK = range(5)
 SANE: dict[str, Any] = {"do_lower_case": False, "keep_accents": True, "unk_token": "[UNK]", "pad_token": "[PAD]"}
@@ -44,7 +45,7 @@ def either(request) -> Any:
 
 @pytest.fixture(scope="module")
 def the(model) -> int:
-    """The id of "the", which is one token, as are "people" and "of"."""
+    """The id of "the", which is one token, as are "people" and "united"."""
     return RemBertTokenizer(model).convert_tokens_to_ids("▁the")
 
 
@@ -125,14 +126,10 @@ def test_arrays_stay_what_they_are():
 
 def test_rows_and_sides_are_those_that_are_asked_for(fast):
     """Three rows of two sides each; every answer is that of one row and one side alone."""
-    #                      0     1       2   3     4     5     6       7
-    # row 0              [CLS] people  the [SEP]  of  [SEP]  [PAD]  [PAD]
-    # row 1              [CLS] of     [SEP] the  people  of  [SEP]  [PAD]
-    # row 2              [CLS] the    [SEP] people [SEP] [PAD] ...
-    encoding = fast([("people the", "of"), ("of", "the people of"), ("the", "people")], padding=True)
+    encoding = fast([("people the", "united"), ("united", "the people united"), ("the", "people")], padding=True)
     rows = [
-        ["[CLS]", "▁people", "▁the", "[SEP]", "▁of", "[SEP]", "[PAD]"],
-        ["[CLS]", "▁of", "[SEP]", "▁the", "▁people", "▁of", "[SEP]"],
+        ["[CLS]", "▁people", "▁the", "[SEP]", "▁united", "[SEP]", "[PAD]"],
+        ["[CLS]", "▁united", "[SEP]", "▁the", "▁people", "▁united", "[SEP]"],
         ["[CLS]", "▁the", "[SEP]", "▁people", "[SEP]", "[PAD]", "[PAD]"],
     ]
     assert [encoding.tokens(row) for row in range(3)] == rows
@@ -152,18 +149,18 @@ def test_rows_and_sides_are_those_that_are_asked_for(fast):
     assert [encoding.token_to_word(i) for i in range(7)] == [None, 0, 1, None, 0, None, None]
     assert [encoding.token_to_sequence(1, i) for i in range(7)] == [None, 0, None, 1, 1, 1, None]
     assert [encoding.token_to_sequence(1, i) for i in (-2, -6)] == [1, 0]
-    assert [encoding.token_to_chars(1, i) for i in range(7)] == [None, (0, 2), None, (0, 3), (3, 10), (10, 13), None]
+    assert [encoding.token_to_chars(1, i) for i in range(7)] == [None, (0, 6), None, (0, 3), (3, 10), (10, 17), None]
     # Words and characters, by their side.
     assert [encoding.word_to_tokens(1, word, sequence_index=1) for word in range(3)] == [(3, 4), (4, 5), (5, 6)]
     assert (encoding.word_to_tokens(1, 0), encoding.word_to_tokens(1, 1), encoding.word_to_tokens(1)) == (
         (1, 2), None, (2, 3)
     )  # fmt: skip
-    assert [encoding.word_to_chars(1, word, sequence_index=1) for word in range(3)] == [(0, 3), (3, 10), (10, 13)]
-    assert (encoding.word_to_chars(1, 0), encoding.word_to_chars(0, 0)) == ((0, 2), (0, 6))
-    text = "the people of"
+    assert [encoding.word_to_chars(1, word, sequence_index=1) for word in range(3)] == [(0, 3), (3, 10), (10, 17)]
+    assert (encoding.word_to_chars(1, 0), encoding.word_to_chars(0, 0)) == ((0, 6), (0, 6))
+    text = "the people united"
     assert [encoding.char_to_token(1, at, sequence_index=1) for at in (0, 2, 4, 9, 11)] == [3, 3, 4, 4, 5]
     assert [encoding.char_to_word(1, at, sequence_index=1) for at in (0, 2, 4, 9, 11)] == [0, 0, 1, 1, 2]
-    assert len(text) == 13 and encoding.char_to_token(1, 13, sequence_index=1) is None
+    assert len(text) == 17 and encoding.char_to_token(1, 17, sequence_index=1) is None
     assert (encoding.char_to_token(1, 1), encoding.char_to_token(7), encoding.char_to_word(7)) == (1, 2, 1)
     assert (encoding.char_to_word(0), encoding.char_to_word(1, 0)) == (0, 0)
     assert fast("the", add_special_tokens=False).char_to_token(0) == 0  # the first of all is one, too
@@ -189,9 +186,9 @@ def test_pad_keeps_a_mask_and_fills_to_a_multiple(slow):
 @pytest.mark.parametrize("kind", [RemBertTokenizer, RemBertTokenizerFast])
 def test_only_what_is_too_long_for_the_model_is_told(model, kind, caplog):
     tokenizer = kind(model, model_max_length=5, **(SANE if kind is RemBertTokenizerFast else {}))
-    tokenizer(["the people of", "the"])
+    tokenizer(["the people united", "the"])
     assert not caplog.records  # five tokens with [CLS] and [SEP]
-    tokenizer(["the people of the", "the"])
+    tokenizer(["the people united the", "the"])
     assert caplog.text.count("longer than the model's limit of 5 tokens") == 1
 
 
@@ -288,6 +285,103 @@ def test_no_template_may_add_the_first_id_that_there_is_not(fast, tmp_path, temp
 
     with pytest.raises(ValueError, match=f"adds the id {size}, outside its vocabulary of {size} tokens"):
         RemBertTokenizerFast(tokenizer_file=changed(fast, tmp_path / "x.json", change), **SANE)
+
+
+def test_what_a_sentencepiece_file_leaves_out():
+    """Its fields have defaults, which protobuf fills in; a negative number takes ten bytes."""
+    proto = sentencepiece_model_pb2.ModelProto.FromString(small_model())
+    for piece in proto.pieces:
+        if piece.type == piece.NORMAL:
+            piece.ClearField("type")
+    proto.trainer_spec.ClearField("model_type")
+    proto.normalizer_spec.ClearField("add_dummy_prefix")
+    proto.normalizer_spec.ClearField("remove_extra_whitespaces")
+    proto.normalizer_spec.ClearField("escape_whitespaces")
+    proto.trainer_spec.pad_id = -1
+    proto.trainer_spec.unk_surface = "a piece behind the negative number"
+    file = read_sentencepiece(proto.SerializeToString())
+    assert [tuple(piece) for piece in file.pieces] == [(p.piece, p.score, p.type) for p in proto.pieces]
+    assert file.pieces[10].kind == 1  # normal
+    assert (file.model_type, file.unk_id) == (1, 2)
+    assert (file.add_dummy_prefix, file.remove_extra_whitespaces, file.escape_whitespaces) == (True, True, True)
+    assert file.treat_whitespace_as_suffix is False
+    proto.pieces[0].type = proto.pieces[0].UNKNOWN
+    with pytest.raises(ValueError, match="it has 2 pieces for unknown characters, not one"):
+        read_sentencepiece(proto.SerializeToString())
+
+
+def test_the_file_that_a_slow_one_writes_does_as_it_does(model, tmp_path, the):
+    RemBertTokenizer(model, do_lower_case=True).save_pretrained(tmp_path)
+    for file in ({"tokenizer_file": tmp_path / "tokenizer.json"}, {"vocab_file": model, **SANE, "do_lower_case": True}):
+        assert RemBertTokenizerFast(**file).encode("THE", "tHE") == [CLS, the, SEP, the, SEP]
+
+
+@pytest.mark.parametrize("prefix", [True, False])
+def test_older_versions_are_told_of_the_space_in_front(tmp_path, prefix):
+    proto = sentencepiece_model_pb2.ModelProto.FromString(small_model())
+    proto.normalizer_spec.add_dummy_prefix = prefix
+    (tmp_path / "x.model").write_bytes(proto.SerializeToString())
+    RemBertTokenizerFast(tmp_path / "x.model", **SANE).save_pretrained(tmp_path)
+    content = json.loads((tmp_path / "tokenizer.json").read_text("utf-8"))
+    for part in ("pre_tokenizer", "decoder"):
+        assert content[part]["add_prefix_space"] is prefix
+        assert content[part]["prepend_scheme"] == ("always" if prefix else "never")
+
+
+def test_pairs_of_lists_of_words(either):
+    found = either([["the"]], [["people", "the"]], is_split_into_words=True)
+    one = [either.convert_tokens_to_ids("▁the")]
+    assert found.input_ids == [[CLS, *one, SEP, *either.convert_tokens_to_ids(["▁people"]), *one, SEP]]
+    assert found.word_ids() == [None, 0, None, 0, 1, None]
+    assert either([[["the"], ["people", "the"]]], is_split_into_words=True).input_ids == found.input_ids
+
+
+@pytest.mark.parametrize(
+    ("counts", "options", "message"),
+    [
+        ((1, 1), {"max_length": 2}, "max_length 2 is too short for the 3 special tokens alone"),
+        ((4,), {"max_length": 5, "stride": 3}, "stride 3 must be less than the 3 tokens that max_length 5 leaves"),
+        ((4, 4), {"max_length": 6, "stride": 3}, "stride 3 must be less than the 3 tokens that max_length 6 leaves"),
+        # Five tokens of two texts that are equally long: two of the first.
+        ((4, 4), {"max_length": 8, "stride": 2}, "leaves 2 of the 4 tokens of the first text"),
+        # Five of a text of six and one of three: two of the shorter.
+        ((6, 3), {"max_length": 8, "stride": 2}, "leaves 2 of the 3 tokens of the second text"),
+        ((3, 6), {"max_length": 8, "stride": 2}, "leaves 2 of the 3 tokens of the first text"),
+    ],
+)
+def test_what_the_library_leaves_of_a_pair_is_told(fast, counts, options, message):
+    with pytest.raises(ValueError, match=message):
+        fast(*("the " * count for count in counts), truncation=True, **options)
+
+
+# --- files ---
+
+
+def test_ids_in_a_file_are_sorted_as_numbers(slow, tmp_path):
+    slow.add_tokens(["<z>", "<a>"])
+    slow.save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "tokenizer_config.json").read_text("utf-8"))
+    size = slow.vocab_size
+    assert list(config["added_tokens_decoder"]) == ["0", "1", "2", "3", "4", str(size), str(size + 1)]
+
+
+def test_a_file_that_would_speak_for_another_tokenizer_goes(model, tmp_path):
+    """Of ids with a gap the fast one can know nothing, so its file must not stay."""
+    RemBertTokenizer(model).save_pretrained(tmp_path)
+    assert (tmp_path / "tokenizer.json").is_file()
+    gap = RemBertTokenizer(model, added_tokens_decoder={RemBertTokenizer(model).vocab_size + 3: AddedToken("<x>")})
+    paths = gap.save_pretrained(tmp_path)
+    assert not (tmp_path / "tokenizer.json").exists()
+    assert all(Path(path).is_file() for path in paths)
+
+
+def test_the_older_of_two_names_for_additional_tokens_wins(slow, tmp_path):
+    slow.save_pretrained(tmp_path)
+    path = tmp_path / "tokenizer_config.json"
+    settings = json.loads(path.read_text("utf-8"))
+    both = {"additional_special_tokens": ["<a>"], "extra_special_tokens": ["<b>"]}
+    path.write_text(json.dumps(settings | both), encoding="utf-8")
+    assert RemBertTokenizer.from_pretrained(tmp_path).additional_special_tokens == ["<a>"]
 
 
 # --- the folder that asks for a tokenizer ---
