@@ -192,6 +192,63 @@ def test_only_what_is_too_long_for_the_model_is_told(model, kind, caplog):
     assert caplog.text.count("longer than the model's limit of 5 tokens") == 1
 
 
+@pytest.mark.parametrize("kind", [RemBertTokenizer, RemBertTokenizerFast])
+def test_a_call_takes_the_settings_of_its_tokenizer(model, the, kind):
+    """The limit, either side and what is returned, each by itself."""
+    usual = SANE if kind is RemBertTokenizerFast else {}
+    (people,) = kind(model, **usual).convert_tokens_to_ids(["▁people"])
+
+    def call(*texts: Any, asked: Any = None, **settings: Any) -> Any:
+        return dict(kind(model, **usual, **settings)(*texts, **asked or {}))
+
+    cut = call("people the the", asked={"truncation": True}, model_max_length=4)
+    assert cut["input_ids"] == [CLS, people, the, SEP]
+    cut = call("people the the", asked={"truncation": True}, model_max_length=4, truncation_side="left")
+    assert cut["input_ids"] == [CLS, the, the, SEP]
+    cut = call("the people", "the", asked={"truncation": "only_first", "max_length": 5}, truncation_side="left")
+    assert cut["input_ids"] == [CLS, people, SEP, the, SEP]
+    filled = call("the", asked={"padding": "max_length"}, model_max_length=4)
+    assert filled["input_ids"] == [CLS, the, SEP, PAD]
+    filled = call("the", asked={"padding": "max_length"}, model_max_length=4, padding_side="left")
+    assert filled["input_ids"] == [PAD, CLS, the, SEP]
+    assert kind(model, **usual, model_max_length=1).model_max_length == 1
+    for name in ("token_type_ids", "attention_mask"):
+        names = ["input_ids", name]
+        tokenizer = kind(model, **usual, model_input_names=names)
+        names.append("more")  # the caller's own list
+        assert tokenizer.model_input_names == list(tokenizer("the")) == ["input_ids", name]
+
+
+@pytest.mark.parametrize("name", ["padding_side", "truncation_side"])
+def test_either_side_is_saved_by_itself(model, tmp_path, name):
+    for kind, settings in ((RemBertTokenizer, {}), (RemBertTokenizerFast, SANE)):
+        kind(model, **settings, **{name: "left"}).save_pretrained(tmp_path)
+        again = kind.from_pretrained(tmp_path)
+        sides = {"padding_side": again.padding_side, "truncation_side": again.truncation_side}
+        assert sides == {"padding_side": "right", "truncation_side": "right"} | {name: "left"}
+
+
+def test_switches_that_a_file_leaves_empty_are_off(model, tmp_path):
+    RemBertTokenizer(model).save_pretrained(tmp_path)
+    path = tmp_path / "tokenizer_config.json"
+    names = ("clean_up_tokenization_spaces", "do_lower_case", "keep_accents", "remove_space")
+    path.write_text(json.dumps(json.loads(path.read_text("utf-8")) | dict.fromkeys(names)), encoding="utf-8")
+    tokenizer = RemBertTokenizer.from_pretrained(tmp_path)
+    assert [getattr(tokenizer, name) for name in names] == [False] * 4
+
+
+def test_special_tokens_of_an_old_folder_are_not_normalised(model, tmp_path):
+    """Where added_tokens.json has no flags: those with a name are special, others take the white space around them."""
+    RemBertTokenizer(model).save_pretrained(tmp_path)
+    size = RemBertTokenizer(model).vocab_size
+    (tmp_path / "tokenizer_config.json").write_text("{}", encoding="utf-8")
+    (tmp_path / "special_tokens_map.json").write_text(json.dumps({"mask_token": "<m>"}), encoding="utf-8")
+    (tmp_path / "added_tokens.json").write_text(json.dumps({"<m>": size, "<x>": size + 1}), encoding="utf-8")
+    added = RemBertTokenizer.from_pretrained(tmp_path).added_tokens_decoder
+    assert added[size] == AddedToken("<m>", normalized=False, special=True)
+    assert added[size + 1] == AddedToken("<x>", lstrip=True, rstrip=True)
+
+
 # --- candidates for pieces ---
 
 
