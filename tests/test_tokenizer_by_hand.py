@@ -73,6 +73,20 @@ def test_added_tokens_get_the_ids_that_they_are_given(model):
         assert list(tokenizer.added_tokens_decoder)[-2:] == [size, size + 1]
 
 
+def test_mere_texts_take_the_white_space_with_them(slow, model):
+    """Those that the slow one is given as additional or under a name; U+0085 is white space that SentencePiece keeps."""
+    text = "the\x85<x>\x85the"
+    made = RemBertTokenizer(model, additional_special_tokens=["<x>"])
+    assert made.tokenize(text) == ["▁the", "<x>", "▁the"]
+    slow.add_special_tokens({"cls_token": "<x>"})
+    assert slow.tokenize(text) == ["▁the", "<x>", "▁the"]
+    apart = RemBertTokenizer(model, additional_special_tokens=[AddedToken("<x>")])
+    assert apart.tokenize(text) == ["▁the", "\x85", "<x>", "▁", "\x85", "the"]
+    slow.mask_token = "▁the"
+    mask = slow.special_tokens_map_extended["mask_token"]
+    assert mask == AddedToken("▁the", lstrip=True, rstrip=True, special=True)
+
+
 # --- lists into arrays ---
 
 
@@ -247,6 +261,25 @@ def test_special_tokens_of_an_old_folder_are_not_normalised(model, tmp_path):
     added = RemBertTokenizer.from_pretrained(tmp_path).added_tokens_decoder
     assert added[size] == AddedToken("<m>", normalized=False, special=True)
     assert added[size + 1] == AddedToken("<x>", lstrip=True, rstrip=True)
+
+
+def test_words_where_one_side_is_a_text(slow):
+    encoding = slow.encode_plus(["the", "people"], "the", is_split_into_words=True)
+    assert encoding.word_ids() == [None, 0, 1, None, None, None]
+    assert encoding.sequence_ids() == [None, 0, 0, None, 1, None]
+
+
+def test_words_that_are_left_keep_their_numbers(model):
+    for kind, settings in ((RemBertTokenizer, {}), (RemBertTokenizerFast, SANE)):
+        for side, left in (("right", [0, 1]), ("left", [1, 2])):
+            tokenizer = kind(model, **settings, truncation_side=side)
+            asked = {"is_split_into_words": True, "truncation": True, "max_length": 4}
+            assert tokenizer([["the", "people", "united"]], **asked).word_ids() == [None, *left, None]
+
+
+def test_numbers_of_numpy_become_arrays_of_it(slow):
+    found = slow.pad({"input_ids": [np.int64(7), np.int64(8)]})["input_ids"]
+    assert (type(found), found.tolist()) == (np.ndarray, [7, 8])
 
 
 # --- candidates for pieces ---
