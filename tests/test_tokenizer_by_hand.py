@@ -87,6 +87,36 @@ def test_mere_texts_take_the_white_space_with_them(slow, model):
     assert mask == AddedToken("▁the", lstrip=True, rstrip=True, special=True)
 
 
+def test_added_tokens_are_lowered_where_text_is(model):
+    """Unless they say that they are not normalised."""
+    for kind, settings in ((RemBertTokenizer, {}), (RemBertTokenizerFast, SANE)):
+        tokenizer = kind(model, **{**settings, "do_lower_case": True})
+        size = tokenizer.vocab_size
+        tokenizer.add_tokens(["NEW", AddedToken("OLD", normalized=False)])
+        assert list(tokenizer.get_added_vocab().items())[-2:] == [("new", size), ("OLD", size + 1)]
+        assert tokenizer.encode("New") == tokenizer.encode("new") == [CLS, size, SEP]
+        assert size + 1 not in tokenizer.encode("old")
+
+
+def test_what_a_tokenizer_says_of_its_tokens_is_the_callers(either):
+    either.add_special_tokens({"additional_special_tokens": ["<x>"]})
+    for handed_out in (
+        either.get_vocab, either.get_added_vocab, lambda: either.special_tokens_map_extended["additional_special_tokens"],
+        lambda: either.special_tokens_map["additional_special_tokens"], lambda: either.additional_special_tokens,
+        lambda: either.all_special_tokens_extended, lambda: either.added_tokens_decoder,
+    ):  # fmt: skip
+        before = handed_out()
+        handed_out().clear()
+        assert handed_out() == before and before
+
+
+def test_of_two_special_tokens_with_one_text_the_first_is_told(model):
+    first, last = AddedToken("<x>", lstrip=True, special=True), AddedToken("<x>", rstrip=True, special=True)
+    tokenizer = RemBertTokenizer(model, bos_token=first, cls_token=last)
+    assert [token for token in tokenizer.all_special_tokens_extended if token.content == "<x>"] == [first]
+    assert tokenizer.special_tokens_map_extended["cls_token"] == last
+
+
 # --- lists into arrays ---
 
 
