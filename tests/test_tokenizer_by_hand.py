@@ -95,7 +95,10 @@ def test_added_tokens_are_lowered_where_text_is(model):
         tokenizer.add_tokens(["NEW", AddedToken("OLD", normalized=False)])
         assert list(tokenizer.get_added_vocab().items())[-2:] == [("new", size), ("OLD", size + 1)]
         assert tokenizer.encode("New") == tokenizer.encode("new") == [CLS, size, SEP]
-        assert size + 1 not in tokenizer.encode("old")
+        file = kind(model, **{**settings, "do_lower_case": True}, added_tokens_decoder={size: AddedToken("NEW")})
+        assert file.encode("NEW") == [CLS, size, SEP]  # a file's tokens stay as they are
+        found = kind is RemBertTokenizerFast  # the slow one lowers such a token's text, too, as 4.34 does
+        assert (size + 1 in tokenizer.encode("OLD"), size + 1 in tokenizer.encode("old")) == (found, False)
 
 
 def test_what_a_tokenizer_says_of_its_tokens_is_the_callers(either):
@@ -291,6 +294,11 @@ def test_special_tokens_of_an_old_folder_are_not_normalised(model, tmp_path):
     added = RemBertTokenizer.from_pretrained(tmp_path).added_tokens_decoder
     assert added[size] == AddedToken("<m>", normalized=False, special=True)
     assert added[size + 1] == AddedToken("<x>", lstrip=True, rstrip=True)
+
+
+def test_an_empty_second_text_is_a_second_text(either):
+    assert either.tokenize("the", "", add_special_tokens=True) == ["[CLS]", "▁the", "[SEP]", "[SEP]"]
+    assert either("the", "").input_ids == either.convert_tokens_to_ids(["[CLS]", "▁the", "[SEP]", "[SEP]"])
 
 
 def test_words_where_one_side_is_a_text(slow):
