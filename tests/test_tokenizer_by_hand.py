@@ -1,5 +1,6 @@
 """What one part of a tokenizer hands to the next, in cases so small that each expected value is worked out by hand."""
 
+import copy
 import json
 from pathlib import Path
 from typing import Any
@@ -55,7 +56,9 @@ def the(model) -> int:
 def test_a_token_that_becomes_special_is_normalised_no_more(slow, fast):
     """Unless it says itself that it is."""
     for tokenizer in (slow, fast):
-        tokenizer.add_special_tokens({"additional_special_tokens": [AddedToken("<A>"), AddedToken("<B>", normalized=True)]})
+        tokenizer.add_special_tokens(
+            {"additional_special_tokens": [AddedToken("<A>"), AddedToken("<B>", normalized=True)]}
+        )
         a, b = list(tokenizer.added_tokens_decoder.values())[-2:]
         assert (a.content, a.special, a.normalized) == ("<A>", True, False)
         assert (b.content, b.special, b.normalized) == ("<B>", True, True)
@@ -113,11 +116,42 @@ def test_what_a_tokenizer_says_of_its_tokens_is_the_callers(either):
         assert handed_out() == before and before
 
 
+def test_what_a_reader_holds_is_not_written_to(either):
+    """A call that runs meanwhile has the tables as they were when it began."""
+    either.add_special_tokens({"additional_special_tokens": ["<x>"]})
+    held = either._tables
+    as_it_was = copy.deepcopy(held)
+    either.add_special_tokens({"additional_special_tokens": ["<y>"], "mask_token": "<m>"}, False)
+    either.add_tokens(["<z>"])
+    assert held == as_it_was
+    assert either.additional_special_tokens == ["<x>", "<y>"]
+
+
 def test_of_two_special_tokens_with_one_text_the_first_is_told(model):
     first, last = AddedToken("<x>", lstrip=True, special=True), AddedToken("<x>", rstrip=True, special=True)
     tokenizer = RemBertTokenizer(model, bos_token=first, cls_token=last)
     assert [token for token in tokenizer.all_special_tokens_extended if token.content == "<x>"] == [first]
     assert tokenizer.special_tokens_map_extended["cls_token"] == last
+
+
+def test_each_option_of_decoding_a_batch(either, the):
+    """By itself, and the same as for one text."""
+    either.add_tokens([AddedToken("<x>")])
+    ids = [the, len(either) - 1, the, *either.convert_tokens_to_ids(["▁", "."])]
+    for options, text in [
+        ({}, "the <x> the."),
+        ({"clean_up_tokenization_spaces": False}, "the <x> the ."),
+        ({"clean_up_tokenization_spaces": True}, "the <x> the."),
+        ({"spaces_between_special_tokens": False}, "the<x>the."),
+        ({"skip_special_tokens": True}, "the <x> the."),
+    ]:
+        assert either.decode(ids, **options) == text
+        assert either.batch_decode([ids, [the]], **options) == [text, "the"]
+    either.clean_up_tokenization_spaces = False
+    assert either.batch_decode([ids]) == ["the <x> the ."]
+    unknown = {RemBertTokenizer: "the ⁇ ", RemBertTokenizerFast: "the[UNK]"}[type(either)]
+    assert either.batch_decode([[the, UNK]]) == [unknown]
+    assert either.batch_decode([[the, UNK]], skip_special_tokens=True) == ["the"]
 
 
 # --- lists into arrays ---
@@ -375,7 +409,9 @@ def changed(fast: RemBertTokenizerFast, path: Path, change: Any) -> Path:
 
 def test_what_a_file_says_of_its_tokens_counts(fast, tmp_path):
     file = changed(fast, tmp_path / "x.json", lambda content: None)
-    tokenizer = RemBertTokenizerFast(tokenizer_file=file, added_tokens_decoder={MASK: AddedToken("[MASK]", lstrip=True)})
+    tokenizer = RemBertTokenizerFast(
+        tokenizer_file=file, added_tokens_decoder={MASK: AddedToken("[MASK]", lstrip=True)}
+    )
     assert not tokenizer.added_tokens_decoder[MASK].lstrip
 
 
@@ -400,6 +436,17 @@ def test_cutting_and_padding_of_a_file_are_dropped(model, tmp_path, fast):
     fast.save_pretrained(tmp_path / "saved")
     saved = json.loads((tmp_path / "saved" / "tokenizer.json").read_text("utf-8"))
     assert saved["padding"] is None and saved["truncation"] is None
+
+
+def test_special_tokens_are_skipped_whatever_normalises(fast, tmp_path, the):
+    """A file's pipeline that keeps the spaces of a text is decoded by the library alone."""
+
+    def change(content: Any) -> None:
+        content["normalizer"] = None
+
+    for tokenizer in (fast, RemBertTokenizerFast(tokenizer_file=changed(fast, tmp_path / "x.json", change))):
+        assert tokenizer.decode([CLS, the, MASK, SEP], skip_special_tokens=True) == "the"
+        assert tokenizer.decode([the, SEP]) == "the[SEP]"
 
 
 @pytest.mark.parametrize("template", ["single", "pair"])
@@ -515,9 +562,15 @@ def test_the_older_of_two_names_for_additional_tokens_wins(slow, tmp_path):
 # --- the folder that asks for a tokenizer ---
 
 
+def test_a_model_that_names_no_type_may_be_of_ours(model, tmp_path):
+    (tmp_path / "sentencepiece.model").write_bytes(model.read_bytes())
+    for content in ("{}", '{"model_type": "rembert"}'):
+        (tmp_path / "config.json").write_text(content, encoding="utf-8")
+        assert type(AutoTokenizer.from_pretrained(tmp_path)) is RemBertTokenizer
+
+
 def test_changes_reach_either_tokenizer(model, tmp_path):
     RemBertTokenizer(model).save_pretrained(tmp_path)
-    (tmp_path / "config.json").write_text("{}")  # a model that names no type may be RemBERT's
     for use_fast, kind in ((True, RemBertTokenizerFast), (False, RemBertTokenizer)):
         tokenizer = AutoTokenizer.from_pretrained(tmp_path, use_fast=use_fast, model_max_length=5)
         assert (type(tokenizer), tokenizer.model_max_length) == (kind, 5)
