@@ -1,12 +1,15 @@
 """Learning a vocabulary: `train_tokenizer` and the candidates it begins with."""
 
 import itertools
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tokenizer_texts import TEXTS, write_files
 
 from minirembert import RemBertTokenizer
+from minirembert.tokenization import training
 from minirembert.tokenization.candidates import candidate_pieces
 from minirembert.tokenization.training import sentence_shares, train_tokenizer
 
@@ -51,6 +54,51 @@ def test_a_small_language_is_not_drowned_and_the_seed_decides_the_sample(tmp_pat
         train_tokenizer([large, small], 46, tmp_path / "saved", seed=seed, max_sentences=200)
         models.append((tmp_path / "saved" / "sentencepiece.model").read_bytes())
     assert models[0] == models[1] != models[2]
+
+
+def test_the_sample(tmp_path, monkeypatch):
+    """The candidates and the trainer read the same: as many sentences as were asked for, of each file others, in order."""
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.txt").write_text("\n".join(f"{name}{i}" for i in range(100)), encoding="utf-8")
+    read: list[list[str]] = []
+
+    def trained(*, sentence_iterator: Iterator[str], **settings: Any) -> None:
+        read.append(list(sentence_iterator))
+        raise RuntimeError("enough")
+
+    monkeypatch.setattr(training, "candidate_pieces", lambda sentences: read.append(list(sentences)))
+    monkeypatch.setattr(training.sentencepiece.SentencePieceTrainer, "train", trained)
+
+    def sample(**settings: Any) -> tuple[list[int], list[int]]:
+        """The numbers of the lines that are read of either file."""
+        read.clear()
+        with pytest.raises(ValueError, match="could not learn"):
+            train_tokenizer([tmp_path / "a.txt", tmp_path / "b.txt"], 20, tmp_path / "saved", **settings)
+        candidates, lines = read
+        assert candidates == lines
+        first, second = ([int(line[1:]) for line in lines if line[0] == name] for name in "ab")
+        assert lines == [*(f"a{i}" for i in first), *(f"b{i}" for i in second)]
+        return first, second
+
+    assert sample() == (list(range(100)), list(range(100)))
+    drawn = [sample(max_sentences=20, seed=seed) for seed in (0, 7)]
+    for lines in (*drawn[0], *drawn[1]):
+        assert len(lines) == 10 and lines == sorted(set(lines))
+    assert len({tuple(lines) for pair in drawn for lines in pair}) == 4
+
+
+def test_long_sentences_are_read_to_their_end(tmp_path, monkeypatch):
+    (tmp_path / "x.txt").write_text("a" * 1000 + "b" * 1000 + "c" * 5 + "\n" + "d" * 1000, encoding="utf-8")
+    read: list[str] = []
+
+    def heard(sentences: Iterator[str]) -> None:
+        read.extend(sentences)
+        raise ValueError("enough")
+
+    monkeypatch.setattr(training, "candidate_pieces", heard)
+    with pytest.raises(ValueError, match="enough"):
+        train_tokenizer(tmp_path / "x.txt", 20, tmp_path / "saved")
+    assert read == ["a" * 1000, "b" * 1000, "c" * 5, "d" * 1000]
 
 
 def test_text_that_sentencepiece_would_drop_is_used(tmp_path):

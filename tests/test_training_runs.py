@@ -63,19 +63,22 @@ SCHEDULE = Schedule(
 
 
 @pytest.mark.parametrize("stop_after", [2, 3, 4, 8])
-def test_a_resumed_run_goes_on_where_it_was(tmp_path: Path, stop_after: int) -> None:
-    """Weights, moments and step come back, and the steps after them see the batches and seeds of those steps."""
-    whole = run(tmp_path / "whole", SCHEDULE, dropout_seed=6)
+@pytest.mark.parametrize("record_every", [1, 4])
+def test_a_resumed_run_goes_on_where_it_was(tmp_path: Path, stop_after: int, record_every: int) -> None:
+    """Weights, moments and step come back, and the steps after them see the batches and seeds of those steps. What was
+    recorded of steps after the checkpoint is recorded again, once."""
+    schedule = dataclasses.replace(SCHEDULE, record_every=record_every)
+    whole = run(tmp_path / "whole", schedule, dropout_seed=6)
     assert whole.seen == [(step, 6 * 2**32 + step) for step in range(9)]
     with pytest.raises(KeyboardInterrupt):
-        run(tmp_path / "torn", SCHEDULE, stop_after, dropout_seed=6)
+        run(tmp_path / "torn", schedule, stop_after, dropout_seed=6)
     assert RunFolder(tmp_path / "torn", {"run": 1}).latest_step() == stop_after // 2 * 2
-    rest = run(tmp_path / "torn", SCHEDULE, dropout_seed=6)
+    rest = run(tmp_path / "torn", schedule, dropout_seed=6)
     assert rest.seen == whole.seen[stop_after // 2 * 2 :]
     for name, array in whole.parameters.items():
         np.testing.assert_array_equal(rest.parameters[name], array)
     assert records(tmp_path / "torn") == records(tmp_path / "whole")
-    finished = run(tmp_path / "torn", SCHEDULE, dropout_seed=6)
+    finished = run(tmp_path / "torn", schedule, dropout_seed=6)
     assert not finished.seen
     np.testing.assert_array_equal(finished.parameters["a"], whole.parameters["a"])
 

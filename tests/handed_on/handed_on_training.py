@@ -386,8 +386,6 @@ COMMANDS: dict[str, type] = {"pretrain": PretrainSettings, "finetune": FinetuneS
 OPTIONS: dict[str, str] = {}
 NO_SETTINGS = {
     "PretrainResult": "what came out",
-    "Options": "of a tokenizer's call: test_tokenizer_options.py and test_tokenizer_scalars.py try each",
-    "AddedToken": "a token with its flags, which test_tokenizer_special.py tries",
     "FinetuneResult": "what came out",
     "Score": "what came out",
     MaskedLMData.__name__: "the text of a run; its numbers are fields of PretrainSettings",
