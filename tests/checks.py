@@ -241,7 +241,7 @@ def check_nothing_is_changed_or_shared(impl: Impl, case: Case) -> None:
     arrays, settings = case.at(dtype)
     names = parameter_names(case.op)
     held = {name: impl.put(a) for name, a in zip(names, arrays, strict=False) if a is not None}
-    held_settings = {name: impl.put(value) for name, value in settings.items()}
+    held_settings = {name: impl.put(value) for name, value in impl.taken(case.op, settings).items()}
     before = {name: impl.to_numpy(a).copy() for name, a in held.items()}
     before |= {name: value.copy() for name, value in settings.items() if isinstance(value, np.ndarray)}
     y, saved = impl.ops[case.op].forward(*(held.get(name) for name in names[: len(arrays)]), **held_settings)
@@ -282,7 +282,7 @@ def _arrays_in(saved: Any) -> dict[str, Any]:
 def check_the_blocks_do_not_matter(impl: Impl, case: Case) -> None:
     """Working through the input one row, head or tile at a time gives what one large block gives."""
     dtype = impl.dtypes[-1]
-    with impl.tiny_blocks(impl) as tiny:
+    with impl.in_tiles(case.op) as tiny:
         y, gradients, _ = tiny.run(case, dtype)
     assert_right(y, truth(case, dtype).y, dtype, "y in tiny blocks", case)
     for name, gradient, answer in zip(parameter_names(case.op), gradients, truth(case, dtype).gradients, strict=False):

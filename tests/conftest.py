@@ -1,6 +1,8 @@
 """Set before anything of ours is imported: shapes in signatures are checked, and the same cases are drawn on every run."""
 
+import collections
 import gc
+from pathlib import Path
 from typing import Any
 
 import hypothesis
@@ -12,8 +14,9 @@ install_import_hook("minirembert.ops", "beartype.beartype")
 
 import torch  # noqa: E402
 from hypothesis.internal.conjecture import providers  # noqa: E402
-from impls import IMPLS, TRITON, Impl  # noqa: E402
-from properties import CASES  # noqa: E402
+from impls import IMPLS, NUMPY, TRITON, Impl  # noqa: E402
+from kernel_of_yours import impl_of  # noqa: E402
+from properties import CASES, NOT_TRIED, Property  # noqa: E402
 from quick_interpreter import make_quick  # noqa: E402
 from strict_interpreter import make_strict  # noqa: E402
 
@@ -52,8 +55,21 @@ NO_GPU = "on a GPU (pytest tests -m gpu): not run, there is none"
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
+        "--kernel", metavar="FILE", help="try the properties on the functions of this file, and nothing else"
+    )
+    parser.addoption(
         "--all-mutants", action="store_true", help="plant every mistake, not one for each module or kernel"
     )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Before any test is collected: what the properties run over."""
+    path = config.getoption("--kernel")
+    if path is not None:
+        try:
+            IMPLS[:] = [impl_of(Path(config.invocation_params.dir, path))]
+        except ValueError as error:
+            raise pytest.UsageError(str(error)) from None
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
@@ -64,6 +80,15 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
         terminalreporter.section("kernels ran")
         for leg in [*legs, *([NO_GPU] if INTERPRETED else [])]:
             terminalreporter.write_line(leg)
+    reasons = collections.Counter(
+        report.longrepr[2].split(NOT_TRIED, 1)[1]
+        for report in terminalreporter.getreports("skipped")
+        if isinstance(report.longrepr, tuple) and NOT_TRIED in report.longrepr[2]
+    )
+    if reasons:
+        terminalreporter.section("not tried")
+        for reason, times in reasons.most_common():
+            terminalreporter.write_line(f"{reason}: {times} {'property' if times == 1 else 'properties'}")
     found = [tuple(value) for report in reports for name, value in report.user_properties if name == "mutant"]
     if found:
         terminalreporter.section("mutants")
@@ -92,8 +117,12 @@ def about_mutants(found: list[tuple[str, str, str, str | None]], one_by_one: boo
 LONG = ("test_compilation", "test_tutorials", "test_tour", "test_training")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Long tests first; and on a GPU, whatever runs compiled kernels is a GPU test."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Long tests first; and on a GPU, whatever runs compiled kernels is a GPU test. With `--kernel` the properties alone."""
+    if config.getoption("--kernel"):
+        others = [item for item in items if not _is_property(item)]
+        config.hook.pytest_deselected(items=others)
+        items[:] = [item for item in items if _is_property(item)]
     items.sort(key=lambda item: LONG.index(item.path.stem) if item.path.stem in LONG else len(LONG))
     if INTERPRETED:
         return
@@ -111,7 +140,12 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
-@pytest.fixture(scope="session", params=IMPLS, ids=lambda impl: impl.name)
+def _is_property(item: pytest.Item) -> bool:
+    parameters = getattr(item, "callspec", None)
+    return parameters is not None and isinstance(parameters.params.get("rule"), Property)
+
+
+@pytest.fixture(scope="session", params=[NUMPY, TRITON], ids=lambda impl: impl.name)
 def impl(request: pytest.FixtureRequest) -> Impl:
-    """Every implementation in turn."""
+    """Every whole implementation in turn."""
     return request.param

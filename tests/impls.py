@@ -1,8 +1,11 @@
 """The implementations that every property runs over.
 
 An implementation is a table of ops and the way into and out of its arrays. A property is written once, against `Impl`,
-in NumPy arrays; what stands behind it may be NumPy, a kernel under an interpreter or a kernel on a GPU. To put another
-implementation to the test, append it to IMPLS.
+in NumPy arrays; what stands behind it may be NumPy, a kernel under an interpreter or a kernel on a GPU. Another one is put
+to the test by `pytest --kernel mine.py` (`kernel_of_yours.py`).
+
+An implementation need not have everything. What a function has no argument for is not asked of it: a case that happens to
+ask is cut down (`Impl.fit`), and a property that is about it raises `NotTried`, which the run counts and shows.
 """
 
 import inspect
@@ -15,12 +18,42 @@ from unittest import mock
 
 import numpy as np
 import torch
-from strategies import Case
+from strategies import TILE, VALUES, Case
 
 from kernels._launch import DEVICE, INTERPRETED
 from kernels.attention import first
 from kernels.table import OPS as KERNEL_OPS
 from minirembert.ops import OPS, Op, OpTable, activations, attention
+
+
+class NotTried(Exception):
+    """What a property needs and an implementation does not have. It never passes in silence: the run says so at its end."""
+
+
+# What may be asked of an op beside its arrays, by the argument that asks: what asks for nothing, and its name.
+ASKED: dict[str, tuple[Any, str]] = {
+    "bias": (None, "a bias or a mask"),
+    "key_lengths": (None, "lengths of sequences"),
+    "causal": (False, "a causal mask"),
+    "drop_prob": (0.0, "dropout"),
+    "padding_idx": (None, "a padding row"),
+    "ignore_index": (-100, "labels of another number that are ignored"),
+}
+
+
+def asks(name: str, value: Any) -> bool:
+    """Whether a setting asks for something."""
+    nothing = ASKED[name][0]
+    return value is not None if nothing is None else bool(value != nothing)
+
+
+class NoGradients(tuple[None, ...]):
+    """Stands where gradients would be, of an op that has no backward half."""
+
+    def _none(self, *of: Any) -> Any:
+        raise NotTried("gradients (no backward half)")
+
+    __iter__ = __len__ = __getitem__ = _none  # type: ignore[assignment]
 
 
 class Result(NamedTuple):
@@ -40,6 +73,8 @@ class Impl:
     shares_memory: Callable[[Any, Any], bool]
     tiny_blocks: Callable[["Impl"], AbstractContextManager["Impl"]]  # itself, in many blocks: what a large input meets
     dtypes: tuple[str, ...] = ("float64", "float32")  # the first is the one for identities: the most exact
+    has_tiles: Callable[[Op], bool] = lambda op: "block" in inspect.signature(op.forward).parameters
+    multiple: int = 1  # of attention: queries, keys and features of a head are multiples of it
 
     def __repr__(self) -> str:
         return self.name
@@ -49,14 +84,52 @@ class Impl:
 
     def call(self, op: str, *arrays: np.ndarray | None, **settings: Any) -> tuple[np.ndarray, Any]:
         """The op's forward half on NumPy arrays."""
-        put = {name: self.put(value) for name, value in settings.items()}
-        y, saved = self.ops[op].forward(*map(self.put, arrays), **put)
+        if self.multiple > 1 and op.startswith("attention"):
+            sizes = [n for a in arrays for n in (a.shape[-2], a.shape[-1] // settings["num_heads"])]  # type: ignore[union-attr]
+            if any(n % self.multiple for n in sizes):
+                raise NotTried(f"sizes that are no multiples of {self.multiple}")
+        put = {name: self.put(value) for name, value in self.taken(op, settings).items()}
+        y, saved = self.op(op).forward(*map(self.put, arrays), **put)
         return self.to_numpy(y), saved
+
+    def op(self, name: str) -> Op:
+        """One of its ops. Raises NotTried where it has none of this name."""
+        if name not in self.ops:
+            raise NotTried(f"{name} beside it (no function of this name)")
+        return self.ops[name]
+
+    def has(self, op: str, argument: str) -> bool:
+        """Whether the op can be asked for this."""
+        parameters = inspect.signature(self.op(op).forward).parameters
+        return argument in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+
+    def in_tiles(self, op: str) -> AbstractContextManager["Impl"]:
+        """`tiny_blocks`, for a property that is about them. Raises NotTried where the size of a tile cannot be said."""
+        if not self.has_tiles(self.op(op)):
+            raise NotTried("several tiles (no `block`)")
+        return self.tiny_blocks(self)
+
+    def fit(self, case: Case) -> Case:
+        """The case, cut down to what the op can be asked for."""
+        for name, value in case.settings.items():
+            if name in ASKED and asks(name, value) and not self.has(case.op, name):
+                case = case.but_with(**{name: ASKED[name][0]})
+        if self.multiple > 1 and case.op.startswith("attention"):
+            case = in_whole_tiles(case, self.multiple)
+        return case
+
+    def taken(self, op: str, settings: dict[str, Any]) -> dict[str, Any]:
+        """The settings that the op has arguments for. Raises NotTried where another one asks for something."""
+        for name, value in settings.items():
+            if name in ASKED and asks(name, value) and not self.has(op, name):
+                raise NotTried(f"{ASKED[name][1]} (no `{name}`)")
+        return {name: value for name, value in settings.items() if self.has(op, name)}
 
     def call_back(self, op: str, dy: np.ndarray, saved: Any) -> tuple[np.ndarray | None, ...]:
         """The op's backward half."""
-        backward = self.ops[op].backward
-        assert backward is not None, f"{op} has no backward"
+        backward = self.op(op).backward
+        if backward is None:
+            raise NotTried("gradients (no backward half)")
         return tuple(None if g is None else self.to_numpy(g) for g in backward(self.put(dy), saved))
 
     def run(self, case: Case, dtype: str | None = None) -> Result:
@@ -64,13 +137,25 @@ class Impl:
         dtype = dtype or self.dtypes[0]
         arrays, settings = case.at(dtype)
         y, saved = self.call(case.op, *arrays, **settings)
-        if self.ops[case.op].backward is None:
-            return Result(y, (), saved)
+        if self.op(case.op).backward is None:
+            return Result(y, () if OPS[case.op].backward is None else NoGradients(), saved)
         return Result(y, self.call_back(case.op, case.cotangent(y.shape, dtype), saved), saved)
 
     def saved(self, saved: Any, field: str) -> np.ndarray:
         """A saved statistic, by its name."""
+        if not hasattr(saved, field):
+            raise NotTried(f"what is saved as {field} (no such field)")
         return self.to_numpy(getattr(saved, field))
+
+
+def in_whole_tiles(case: Case, multiple: int) -> Case:
+    """The case with one to three times `multiple` queries and keys."""
+    shapes = [a.shape for a in case.arrays if a is not None]
+    h, rng = case.settings["num_heads"], np.random.default_rng([case.seed, 4])
+    d = multiple * int(rng.choice([n for n in (1, 2, 4) if n * multiple <= 128]))
+    S, T = (int(n) for n in multiple * rng.integers(1, 4, 2))
+    arrays = [VALUES[case.values](rng, (shapes[0][0], n, h * d)) for n in (S, T, T)][: len(shapes)]
+    return case.but_with(*map(np.asarray, arrays), bias=None, key_lengths=None)
 
 
 def tiny_numpy_blocks(*modules: ModuleType) -> Callable[[Impl], AbstractContextManager[Impl]]:
@@ -97,6 +182,7 @@ NUMPY = Impl(
     to_numpy=lambda array: array,
     shares_memory=np.shares_memory,
     tiny_blocks=tiny_numpy_blocks(attention, activations),
+    has_tiles=lambda op: op.forward.__module__ in (attention.__name__, activations.__name__),
 )
 
 
@@ -154,25 +240,15 @@ TRITON = Impl(
     tiny_blocks=tiny_triton_blocks,
 )
 
-IMPLS = [NUMPY, TRITON]
-
-
-# --- attention's first rung: whole tiles, and nothing special asked; see test_attention_ladder.py --------------------------
+# --- attention's first rung: whole tiles, and nothing special asked ----------------------------------------------------------
 
 
 def first_rung(rung: ModuleType) -> Impl:
-    """`kernels/attention/first.py`, or a module like it, behind the arguments that attention has."""
-
-    def attention(
-        q: Any, k: Any, v: Any, num_heads: int, bias: Any = None, key_lengths: Any = None, causal: bool = False,
-        drop_prob: float = 0.0, seed: int = 0, *, block: tuple[int, int] | None = None,
-    ) -> Any:  # fmt: skip
-        asked = {"bias": bias is not None, "lengths": key_lengths is not None, "causal": causal, "dropout": drop_prob}
-        assert not any(asked.values()), f"the first rung has none of {', '.join(a for a, yes in asked.items() if yes)}"
-        return rung.attention(q, k, v, num_heads, block=block)
-
-    ops = {"attention": Op(attention, rung.attention_backward)}
-    return replace(TRITON, name=f"{TRITON.name}, first rung", ops=ops)
+    """`kernels/attention/first.py`, or a module like it."""
+    ops = {"attention": Op(rung.attention, rung.attention_backward)}
+    return replace(TRITON, name=f"{TRITON.name}, first rung", ops=ops, multiple=TILE)
 
 
 FIRST_RUNG = first_rung(first)
+
+IMPLS = [NUMPY, TRITON, FIRST_RUNG]  # what the properties run over; `pytest --kernel` puts another one in their place

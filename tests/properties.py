@@ -6,8 +6,10 @@
     test_softmax = property_tests()
 
 A property is a plain function of an implementation and a case, so it can be run on a wrong implementation as well: the
-mutants in `mutants/` do that. `property_tests` makes one test of each property, over every implementation, on cases drawn from
-`strategies.py`.
+mutants in `mutants/` do that. `property_tests` makes one test of each property, over every implementation that has the op,
+on cases drawn from `strategies.py`.
+
+A failure says first, in a sentence, what does not hold; then what was off on the smallest case; then what to read.
 """
 
 import functools
@@ -16,7 +18,7 @@ from typing import Any, NamedTuple
 
 import pytest
 from hypothesis import Phase, given, settings
-from impls import TRITON, Impl
+from impls import IMPLS, TRITON, Impl, NotTried
 from strategies import EVERY_KIND, Case, cases
 
 from kernels._launch import INTERPRETED
@@ -25,20 +27,66 @@ Check = Callable[[Impl, Case], None]
 
 CASES = 20  # for a property, unless one searches for new failures
 
+# What explains an op: the chapter that derives it, and the one that makes kernels of it.
+CHAPTERS = {
+    **dict.fromkeys(
+        ("attention", "attention_packed", "attention_probabilities"), "04_attention.py and 11_attention_as_kernels.py"
+    ),
+    **dict.fromkeys(
+        ("layer_norm", "residual_layer_norm"),
+        "05_layer_norm_and_feed_forward.py and 10_layer_norm_and_the_padding_bug.py",
+    ),
+    "bias_gelu": "05_layer_norm_and_feed_forward.py",
+    "gelu": "05_layer_norm_and_feed_forward.py",
+    "embedding": "03_factorized_embedding.py",
+    "linear": "07_backpropagation_with_the_tape.py",
+    "softmax": "09_softmax_online.py",
+    "cross_entropy": "06_output_head.py",
+}
+
 
 class Property(NamedTuple):
     op: str
     check: Check
     values: tuple[str, ...]  # the kinds of values it holds for
     enough: int  # interpreted cases: few, where the check takes long or brings along what it looks for
+    hint: str = ""  # what is most often wrong where it fails
 
     @property
     def name(self) -> str:
         return f"{self.op}: {self.check.__name__.removeprefix('check_').replace('_', ' ')}"
 
     def test(self, impl: Impl) -> None:
-        """Runs the check over cases of the op; raises AssertionError where it fails."""
-        _for_every_case(self.op, self.values, self._examples(impl), lambda case: self.check(impl, case))
+        """Runs the check over cases of the op.
+
+        Fails where it does not hold, and is skipped, with what is missing, where nothing of it could be tried.
+        """
+        __tracebackhide__ = True
+        tried, missing = 0, ""
+
+        def on_a_case(case: Case) -> None:
+            nonlocal tried, missing
+            __tracebackhide__ = True
+            try:
+                self.check(impl, impl.fit(case))
+                tried += 1
+            except NotTried as what:
+                missing = str(what)
+
+        said = ""
+        try:
+            _for_every_case(self.op, self.values, self._examples(impl), on_a_case)
+        except Exception as error:
+            cause: BaseException = error
+            while cause.__cause__ is not None:  # what happens in a kernel, the interpreter wraps
+                cause = cause.__cause__
+            if not isinstance(cause, (AssertionError, RuntimeWarning)):
+                raise
+            said = self._said(impl, cause, getattr(error, "__notes__", []))
+        if said:
+            pytest.fail(said, pytrace=False)
+        if not tried:
+            pytest.skip(f"{NOT_TRIED}{missing}")
 
     def cases(self, impl: Impl) -> list[Case]:
         """Those that `test` tries, the smallest first."""
@@ -49,11 +97,35 @@ class Property(NamedTuple):
         interpreted = INTERPRETED and impl.to_device is TRITON.to_device  # or a mutant of it
         return min(every, self.enough) if interpreted and every == CASES else every
 
+    def _said(self, impl: Impl, error: BaseException, notes: list[str]) -> str:
+        found = f"a floating-point warning, {error}" if isinstance(error, RuntimeWarning) else str(error)
+        case = [note for line in notes for note in line.splitlines() if note.strip().startswith("case=")]
+        lines = [
+            f"{impl} breaks a rule. {self.name}.",
+            *(["The rule: " + " ".join(self.check.__doc__.split())] if self.check.__doc__ else []),
+            f"Found: {found}",
+            *(
+                f"On: {line.strip().removeprefix('case=').split('],')[0]}]"
+                for line in case[:1]
+                if f"{self.op}[" not in found
+            ),
+            *([f"Often: {self.hint}."] if self.hint else []),
+        ]
+        if self.op in CHAPTERS:
+            lines.append(f"Explained in tutorials/{CHAPTERS[self.op]}.")
+        return "\n".join(lines)
+
+
+NOT_TRIED = "not tried: "
+
 
 def _for_every_case(op: str, values: tuple[str, ...], examples: int, use: Callable[[Case], None], **more: Any) -> None:
+    __tracebackhide__ = True
+
     @settings(max_examples=examples, **more)
     @given(case=cases(op, values))
     def on_every_case(case: Case) -> None:
+        __tracebackhide__ = True
         use(case)
 
     on_every_case()
@@ -75,11 +147,13 @@ PROPERTIES: list[Property] = []
 _untested: list[Property] = []
 
 
-def holds_for(*ops: str, values: tuple[str, ...] = EVERY_KIND, enough: int = CASES) -> Callable[[Check], Check]:
+def holds_for(
+    *ops: str, values: tuple[str, ...] = EVERY_KIND, enough: int = CASES, hint: str = ""
+) -> Callable[[Check], Check]:
     """Registers a check as a property of these ops, for values of these kinds; of interpreted cases so many are enough."""
 
     def register(check: Check) -> Check:
-        new = [Property(op, check, values, enough) for op in ops]
+        new = [Property(op, check, values, enough, hint) for op in ops]
         PROPERTIES.extend(new)
         _untested.extend(new)
         return check
@@ -91,10 +165,12 @@ def property_tests() -> Any:
     """A test function that tries every property registered above it in the file."""
     mine = _untested.copy()
     _untested.clear()
+    pairs = [(impl, rule) for impl in IMPLS for rule in mine if rule.op in impl.ops]
 
-    @pytest.mark.parametrize("rule", mine, ids=[p.name for p in mine])
+    @pytest.mark.parametrize(("impl", "rule"), pairs, ids=[f"{impl.name}-{rule.name}" for impl, rule in pairs])
     @pytest.mark.filterwarnings("error::RuntimeWarning")  # nothing overflows or divides by zero on the way
     def test(impl: Impl, rule: Property) -> None:
+        __tracebackhide__ = True
         rule.test(impl)
 
     return test

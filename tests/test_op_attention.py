@@ -2,7 +2,6 @@
 
 import itertools
 import math
-from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -77,7 +76,7 @@ def check_a_permutation_of_keys_and_values_together_changes_nothing(impl, case):
         assert_within(got, expected, 2 * allowed, f"{name} of {case}, shuffled", case.seed)
 
 
-@holds_for("attention", values=ORDINARY)
+@holds_for("attention", values=ORDINARY, hint="dS is P (dP - delta), with delta = dy . y of the query")
 def check_the_same_vector_added_to_every_key_changes_nothing(impl, case):
     """It adds q . c to a whole row of scores. So the gradient of the keys sums to zero over the keys, and key.bias, which
     is added to every key, never learns."""
@@ -94,7 +93,7 @@ def check_the_same_vector_added_to_every_key_changes_nothing(impl, case):
     )
 
 
-@holds_for("attention", values=ORDINARY)
+@holds_for("attention", values=ORDINARY, hint="a hidden key is hidden before the maximum is taken, not after")
 def check_hidden_keys_do_not_change_real_tokens(impl, case):
     """Padding: whatever a hidden key and its value hold, the outputs are the same, and they get no gradient."""
     dtype = impl.dtypes[0]
@@ -309,22 +308,38 @@ def check_tiles_that_are_hidden_may_be_skipped(impl, case):
             assert_right(gradient, answer, dtype, f"d{name}", hiding)
 
 
-@holds_for("attention", values=ORDINARY, enough=1)
-def check_one_two_and_three_tiles_are_one_attention(impl, case):
-    """Nothing is hidden and nothing dropped: what is left is the walk over tiles. Whatever the case: one, two and three tiles
-    of queries and of keys, of the smallest size and of 128, which are one to three tiles or more for whoever has smaller ones.
-    The largest score of a query may come in any of them."""
+def walk_over_tiles(impl, case, tile, queries, keys, heads):
+    """So many tiles, of which nothing is hidden and nothing dropped."""
     dtype = impl.dtypes[-1]
-    small = ((TILE, queries, keys, 2) for queries, keys in ((1, 1), (1, 3), (2, 2), (3, 1), (3, 2)))
-    for tile, queries, keys, heads in (*small, (128, 1, 2, 1), (128, 3, 3, 1)):
-        q, k, v = (case.rng.standard_normal((1, n * tile, heads * TILE)) for n in (queries, keys, keys))
-        plain = with_bias(case, None).but_with(q, k, v, num_heads=heads)
-        with impl.tiny_blocks(impl) if tile == TILE else nullcontext(impl) as tiled:
-            y, gradients, _ = tiled.run(plain, dtype)
-        what = f"{queries} x {keys} tiles of {tile}"
-        assert_right(y, truth(plain, dtype).y, dtype, f"y over {what}", plain)
-        for name, gradient, answer in zip("qkv", gradients, truth(plain, dtype).gradients, strict=True):
-            assert_right(gradient, answer, dtype, f"d{name} over {what}", plain)
+    width = heads * max(TILE, impl.multiple)
+    q, k, v = (case.rng.standard_normal((1, n * tile, width)) for n in (queries, keys, keys))
+    plain = with_bias(case, None).but_with(q, k, v, num_heads=heads)
+    y, gradients, _ = impl.run(plain, dtype)
+    what = f"{queries} x {keys} tiles of {tile}"
+    assert_right(y, truth(plain, dtype).y, dtype, f"y over {what}", plain)
+    for name, gradient, answer in zip("qkv", gradients, truth(plain, dtype).gradients, strict=True):
+        assert_right(gradient, answer, dtype, f"d{name} over {what}", plain)
+
+
+RESCALED = (
+    "where a later tile has a larger score, what was summed before it must be multiplied by exp(old - new maximum)"
+)
+
+
+@holds_for("attention", values=ORDINARY, enough=1, hint=RESCALED)
+def check_one_two_and_three_small_tiles_are_one_attention(impl, case):
+    """Nothing is hidden and nothing dropped: what is left is the walk over tiles. The largest score of a query may come in
+    any of them."""
+    with impl.in_tiles("attention") as tiled:
+        for queries, keys in ((1, 1), (1, 3), (2, 2), (3, 1), (3, 2)):
+            walk_over_tiles(tiled, case, TILE, queries, keys, heads=2)
+
+
+@holds_for("attention", values=ORDINARY, enough=1, hint=RESCALED)
+def check_one_two_and_three_tiles_of_any_size_are_one_attention(impl, case):
+    """Of 128, which are one to three tiles or more for whoever has smaller ones, and need not be told how large they are."""
+    for queries, keys in ((1, 2), (3, 3)):
+        walk_over_tiles(impl, case, 128, queries, keys, heads=1)
 
 
 @holds_for("attention", "attention_packed", "attention_probabilities", values=ORDINARY, enough=2)

@@ -11,7 +11,6 @@ import pytest
 from impls import Impl
 from planted_kernels import GRADIENTS, KERNEL_MUTANTS, KERNELS, TILES, VALUE, KernelMutant
 from properties import PROPERTIES
-from test_attention_ladder import FIRST_RUNG_RULES
 from test_mutants import first_to_fail
 
 from kernels._launch import INTERPRETED
@@ -38,8 +37,7 @@ def test_every_kernel_mutant_can_be_planted():
 
 
 def test_every_kernel_mutant_is_caught(mutant: KernelMutant, record_property: Callable[[str, object], None]):
-    rules = FIRST_RUNG_RULES if mutant.in_first_rung else PROPERTIES
-    rules = [p for p in rules if p.op == mutant.op]
+    rules = [p for p in PROPERTIES if p.op == mutant.op]
     assert any(mutant.first in p.name for p in rules), f"no property of {mutant.op} is called {mutant.first!r}"
     likely = (mutant.first, VALUE, GRADIENTS, TILES)
     rules.sort(key=lambda p: [word not in p.name for word in likely])
@@ -69,8 +67,7 @@ def test_every_kernel_mutant_is_caught(mutant: KernelMutant, record_property: Ca
 )
 def test_an_edit_of_a_kernel_that_changes_nothing_is_not_caught(unharmed: KernelMutant):
     """What mutants are caught by is their mistake, not the way they are planted."""
-    rules = FIRST_RUNG_RULES if unharmed.in_first_rung else PROPERTIES
-    likely = [p for p in rules if p.op == unharmed.op and any(w in p.name for w in (VALUE, GRADIENTS, TILES))]
+    likely = [p for p in PROPERTIES if p.op == unharmed.op and any(w in p.name for w in (VALUE, GRADIENTS, TILES))]
     with unharmed.planted() as impl:
         assert first_to_fail(likely, impl, every=4) is None
 
