@@ -8,11 +8,12 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check 
 # One BLAS thread for each of pytest's two workers; more would fight over the cores.
 PYTEST := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
-.PHONY: help tour test mutants lint test-heavy fuzz test-triton36 format clean
+.PHONY: help tour test test-kernels mutants lint test-heavy fuzz test-triton36 format clean
 
 help:
 	@echo "make tour        five minutes through everything; ends in tour/index.html"
 	@echo "make test        lint, types and tests (about six minutes after installation)"
+	@echo "make test-kernels  what the kernels compute, read and write; for who writes some (minutes). KERNEL=mine.py: yours alone"
 	@echo "make mutants     the tests of the tests: every planted mistake, and the test that catches it first"
 	@echo "make test-heavy  the same tests on many more random cases (hours)"
 	@echo "make fuzz        damages 12,000 folders of weights and loads them (half an hour)"
@@ -25,6 +26,18 @@ tour: $(VENV)/core.installed
 
 test: lint
 	$(PYTEST)
+
+# Values, gradients and properties of every op; the rungs of attention; edges, strides, offsets, half precision, what is not
+# finite; what launchers refuse; one planted mistake for each kernel; registers and spills where it is compiled.
+KERNEL_TESTS := test_ops test_op_activations test_op_attention test_op_dropout test_op_embedding test_op_layernorm \
+	test_op_linear test_op_losses test_op_random test_op_rows test_op_settings test_op_softmax test_attention_ladder \
+	test_twins test_interpreter test_offsets test_inputs_as_they_lie test_half_precision test_half_precision_sums \
+	test_not_finite test_kernel_input test_kernel_input_rows test_kernel_of_yours test_traffic test_launch \
+	test_optimizer_of_the_kernels mutants/test_kernel_mutants test_compilation
+
+test-kernels: $(VENV)/test.installed
+	@echo "values, gradients and properties of every op; rungs, edges, strides, half precision; refusals; mutants; registers"
+	$(PYTEST) $(KERNEL_TESTS:%=tests/%.py) $(if $(KERNEL),--kernel $(KERNEL))
 
 mutants: $(VENV)/test.installed
 	$(PYTEST) tests/mutants --all-mutants -v

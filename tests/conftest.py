@@ -83,7 +83,7 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     reasons = collections.Counter(
         report.longrepr[2].split(NOT_TRIED, 1)[1]
         for report in terminalreporter.getreports("skipped")
-        if isinstance(report.longrepr, tuple) and NOT_TRIED in report.longrepr[2]
+        if isinstance(report.longrepr, (tuple, list)) and NOT_TRIED in report.longrepr[2]
     )
     if reasons:
         terminalreporter.section("not tried")

@@ -8,6 +8,7 @@ An implementation need not have everything. What a function has no argument for 
 ask is cut down (`Impl.fit`), and a property that is about it raises `NotTried`, which the run counts and shows.
 """
 
+import functools
 import inspect
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -217,6 +218,7 @@ def _in_tiles(launch: Any) -> Any:
     if launch is None or "block" not in inspect.signature(launch).parameters:
         return launch
 
+    @functools.wraps(launch)  # with the arguments that it has
     def tiled(first: Any, *rest: Any, **settings: Any) -> Any:
         attends = launch.__name__.startswith("attention")
         block = (16, 16) if attends else max(16, 1 << (first.numel() // 24).bit_length())
