@@ -285,7 +285,7 @@ TILES_WITH_DROPOUT = {
 TILES_WITH_BIAS = {
     ("half", 64): {
         "one block": (64, 128, 8, 1), "forward": (64, 64, 8, 3),
-        "head": (64, 32, 8, 1), "queries": (128, 32, 8, 2), "keys": (32, 64, 8, 2),
+        "head": (64, 32, 8, 1), "queries": (128, 32, 8, 2), "keys": (16, 128, 8, 2),
     },
     ("half", 128): {"forward": (64, 64, 8, 2)},
 }  # fmt: skip
