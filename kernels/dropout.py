@@ -25,7 +25,7 @@ BLOCK = 2048  # numbers that one program takes
 
 @triton.jit(do_not_specialize=["seed"])
 def dropout_kernel(x_ptr, y_ptr, size, drop_prob, factor, seed: tl.uint64, BLOCK: tl.constexpr, ACC: tl.constexpr):
-    # One program owns BLOCK numbers that lie side by side, and BLOCK / 4 counters.
+    """One program owns BLOCK numbers that lie side by side, and the BLOCK / 4 counters that decide about them."""
     first = tl.program_id(0).to(tl.int64) * BLOCK
     at = first + tl.arange(0, BLOCK)
     x = tl.load(x_ptr + at, mask=at < size, other=0).to(ACC)

@@ -55,7 +55,7 @@ def layer_norm_kernel(
     x_ptr, residual_ptr, weight_ptr, bias_ptr, y_ptr, sum_ptr, mean_ptr, rstd_ptr, rows, width, x_stride, residual_stride,
     EPS: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr, ACC: tl.constexpr,
 ):  # fmt: skip
-    # One program owns ROWS whole rows. Without a residual, residual_ptr and sum_ptr are None.
+    """One program owns ROWS whole rows. Without a residual, residual_ptr and sum_ptr are None."""
     row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)[:, None]
     column = tl.arange(0, BLOCK)[None, :]
     inside = (row < rows) & (column < width)
@@ -88,8 +88,11 @@ def layer_norm_backward_kernel(
     dy_ptr, x_ptr, weight_ptr, mean_ptr, rstd_ptr, along_ptr, dx_ptr, dresidual_ptr, parts_ptr, rows, width, dy_stride,
     x_stride, ROWS: tl.constexpr, BLOCK: tl.constexpr, ACC: tl.constexpr,
 ):  # fmt: skip
-    # One program owns every so many-th tile of ROWS rows: their dx, and its part of dweight and dbias. The tiles hold whole
-    # rows, or one block of their columns; then along_ptr, otherwise None, has the sums that need the whole row.
+    """One program owns every n-th tile of ROWS rows: their dx, and its part of dweight and dbias.
+
+    n is the number of programs that share the rows, the grid's first axis. The tiles hold whole rows, or one block of their
+    columns; then along_ptr, otherwise None, has the two sums that need the whole row.
+    """
     column = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)[None, :]  # below WIDEST + BLOCK: 32 bits
     weight = tl.load(weight_ptr + column, mask=column < width, other=0).to(ACC)
     dweight = tl.zeros([ROWS, BLOCK], ACC)
@@ -131,7 +134,7 @@ def layer_norm_along_kernel(
     dy_ptr, x_ptr, weight_ptr, mean_ptr, rstd_ptr, along_ptr, rows, width, dy_stride, x_stride,
     BLOCK: tl.constexpr, ACC: tl.constexpr,
 ):  # fmt: skip
-    # One program owns one wide row: how far its gradient lies along the mean, and how far along xhat.
+    """One program owns one wide row: how far its gradient lies along the mean, and how far along xhat."""
     row = tl.program_id(0).to(tl.int64)
     mean = tl.load(mean_ptr + row)
     rstd = tl.load(rstd_ptr + row)

@@ -25,7 +25,7 @@ def adamw_kernel(
     parameter_ptr, master_ptr, gradient_ptr, m_ptr, v_ptr, count, rate_1, rate_decay, root_2,
     B1: tl.constexpr, B2: tl.constexpr, EPS: tl.constexpr, HAS_MASTER: tl.constexpr, BLOCK: tl.constexpr, ACC: tl.constexpr,
 ):  # fmt: skip
-    # One program owns BLOCK consecutive parameters.
+    """One program owns BLOCK consecutive parameters. HAS_MASTER: parameter_ptr is a rounded copy of master_ptr."""
     i = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     inside = i < count
     g = tl.load(gradient_ptr + i, mask=inside, other=0).to(ACC)
