@@ -116,15 +116,18 @@ def launcher(function: F) -> F:
 
 
 def _python_s(block: Any) -> Any:
-    """The sides of a tile as Python's integers: NumPy's are none for Triton. What is no integer stays, to be refused."""
+    """The sides of a tile as Python's integers: Triton does not take NumPy's. Anything else stays, to be refused later."""
     if isinstance(block, (tuple, list)):
         return type(block)(_python_s(side) for side in block)
     return int(block) if is_integer(block) else block
 
 
 def _apart(value: Any, sizes: dict[int, int]) -> Any:
-    """The interpreter knows memory by where it begins, and loses its way where arrays of different size begin at the same
-    place, as views of one NumPy array may: all but the first of them are copied. `sizes`: what begins where, so far."""
+    """Copies what the interpreter would take for another array. `sizes`: the bytes that begin at each address, so far.
+
+    The interpreter knows memory by where it begins, and loses its way where arrays of different size begin at the same
+    place, as views of one NumPy array may: all but the first of them are copied.
+    """
     if isinstance(value, tuple) and hasattr(value, "_fields"):
         return type(value)(*(_apart(item, sizes) for item in value))
     if isinstance(value, torch.Tensor) and value.numel():
@@ -162,8 +165,11 @@ def lent(value: Any, copy: bool = False) -> Any:
 
 
 def on_host(tensor: torch.Tensor) -> np.ndarray:
-    """Ids, labels or lengths where Python can look at them. What came as a NumPy array is there still; what has only ever
-    been on a GPU must be fetched, and whoever fetches waits for all that was launched before."""
+    """Ids, labels or lengths where Python can look at them.
+
+    What came as a NumPy array is there still. What has only ever been on a GPU must be fetched, which waits for all that was
+    launched before.
+    """
     value = getattr(tensor, "on_host", None)
     return tensor.cpu().numpy() if value is None else value
 

@@ -1,5 +1,5 @@
 """Writing files so that a crash, a kill or a full disk leaves either the old content or the new, never half of it; writing
-nothing as JSON that is none, and reading JSON that somebody else wrote.
+JSON that every reader takes, and reading JSON that somebody else wrote.
 """
 
 import json
@@ -136,7 +136,7 @@ def _json_value(value: Any, place: str, around: tuple[int, ...]) -> Any:
 
 
 def _dtype_name(value: Any) -> Any:
-    """ "float32" for NumPy's and torch's float32; anything else as it is."""
+    """A dtype of NumPy's or torch's by its name, "float32" for one; anything else as it is."""
     if isinstance(value, np.dtype):
         return value.name
     if isinstance(value, type) and issubclass(value, np.generic) and value.__subclasses__() == []:

@@ -21,6 +21,8 @@ from minirembert.tokenization.pretrained import PreTrainedTokenizer
 
 
 class Guess(NamedTuple):
+    """One piece that may stand in a mask's place."""
+
     token: str
     probability: float
     text: str  # the sentence with this guess in this mask's place, the other masks left as they are

@@ -39,6 +39,8 @@ class Sentence(NamedTuple):
 
 
 class TaggedSentence(NamedTuple):
+    """The word forms of a sentence, and the universal tag (UPOS) of each."""
+
     words: tuple[str, ...]
     tags: tuple[str, ...]
 

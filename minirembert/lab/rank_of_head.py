@@ -71,6 +71,7 @@ class HeadExperiment:
 
     @property
     def needs(self) -> Mapping[str, Job]:
+        """Empty: the experiment uses the result of no other job."""
         return {}
 
     def teacher(self) -> Float[Array, "contexts V"]:

@@ -1,4 +1,4 @@
-"""What a caller gave, as an array of the kind and shape that is needed, or one sentence about why it is none."""
+"""What a caller gave, as an array of the kind and shape that is needed, or one sentence about what is wrong with it."""
 
 from typing import Any
 
@@ -32,6 +32,7 @@ def rectangular(values: Any, name: str, dtype: Any = None) -> Array:
 
 
 def require_shape(array: Array, shape: tuple[int, ...], name: str) -> None:
+    """Raises ValueError, naming the array `name`, unless it has this shape."""
     if array.shape != tuple(shape):
         raise ValueError(f"{name} must have shape {tuple(shape)}, got {array.shape}")
 

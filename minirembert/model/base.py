@@ -96,6 +96,7 @@ class RemBertPreTrainedModel:
         return {name: shape for name, shape in self.parameter_shapes(self.config).items() if name not in left_out}
 
     def num_parameters(self) -> int:
+        """How many numbers all parameters have together."""
         return sum(math.prod(array.shape) for array in self.parameters.values())
 
     def _fresh(self, name: str, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
@@ -195,8 +196,10 @@ class RemBertPreTrainedModel:
         return output
 
     def _moved(self, inputs: Inputs) -> Inputs:
-        """What every layer reads goes to the device once. Ids and lengths stay here: ops check them on the host, without
-        waiting for a device, and they are small."""
+        """What every layer reads goes to the device once.
+
+        Ids and lengths stay here: ops check them on the host, without waiting for a device, and they are small.
+        """
 
         def there(move: Any, values: Any) -> Any:
             return None if values is None else move(values)
@@ -371,4 +374,5 @@ class RemBertModel(RemBertPreTrainedModel):
         super().__init__(config, **settings)
 
     def run_forward(self, run: ForwardPass, for_loss_only: bool = False, **inputs: Any) -> BaseModelOutput:
+        """The encoder's output as it is. There is no loss, so `for_loss_only` changes nothing."""
         return self.encode(run, **inputs)

@@ -39,6 +39,7 @@ class RemBertForCausalLM(RemBertPreTrainedModel):
 
     @classmethod
     def head_shapes(cls, config: RemBertConfig) -> dict[str, tuple[int, ...]]:
+        """The output head, H -> O -> V."""
         return output_head_shapes(config)
 
     def run_forward(
@@ -49,6 +50,11 @@ class RemBertForCausalLM(RemBertPreTrainedModel):
         logits_to_keep: Any = 0,
         **inputs: Any,
     ) -> CausalOutput:
+        """Labels are shifted here: position s answers for label s + 1.
+
+        With labels and `for_loss_only` only the positions that answer for a label are scored, and the output is the loss alone.
+        Raises ValueError for labels where `logits_to_keep` leaves positions out.
+        """
         if for_loss_only:
             inputs["use_cache"] = False
         base = self.encode(run, **inputs)

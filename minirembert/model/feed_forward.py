@@ -9,6 +9,7 @@ from minirembert.model.forward_pass import ForwardPass, Parameters
 
 
 def feed_forward_shapes(config: RemBertConfig) -> dict[str, tuple[int, ...]]:
+    """The parameters of the feed-forward half, under their names inside a block."""
     H, I = config.hidden_size, config.intermediate_size  # noqa: E741
     return {
         "intermediate.dense.weight": (I, H),

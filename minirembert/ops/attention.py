@@ -48,6 +48,8 @@ SCORES_BYTES = 1 << 20  # scores worked on at a time: one head at 512 x 512 in f
 
 
 class AttentionSaved(NamedTuple):
+    """What `attention_backward` needs; P is made of it again."""
+
     q: Float[Array, "B S H"]
     k: Float[Array, "B T H"]
     v: Float[Array, "B T H"]
@@ -107,6 +109,8 @@ def attention_backward(
 
 
 class AttentionPackedSaved(NamedTuple):
+    """What `attention_packed_backward` needs; N counts the tokens of all sequences."""
+
     q: Float[Array, "N H"]
     k: Float[Array, "N H"]
     v: Float[Array, "N H"]

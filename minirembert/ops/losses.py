@@ -21,6 +21,8 @@ IGNORE_INDEX = -100
 
 
 class CrossEntropySaved(NamedTuple):
+    """What `cross_entropy_backward` needs; the softmax follows from the logits and lse."""
+
     logits: Float[Array, "N C"]
     labels: Integer[Array, " N"]
     ignore_index: int
@@ -72,6 +74,8 @@ def check_labels(labels: Integer[Array, " N"], classes: int, ignore_index: int) 
 
 
 class PairSaved(NamedTuple):
+    """What `mse_backward` and `bce_with_logits_backward` need."""
+
     x: Float[Array, "*shape"]
     target: Float[Array, "*shape"]
 

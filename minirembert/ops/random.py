@@ -61,8 +61,10 @@ def keep_mask(shape: tuple[int, ...], drop_prob: float, seed: int, start: int = 
 
 
 def check_drop_prob(drop_prob: Any) -> float:
-    """The probability as Python's float: NumPy's would be compared in float64, and drop others. Raises TypeError for what is
-    no number, ValueError unless 0 <= drop_prob < 1."""
+    """The probability as Python's float: NumPy's would be compared in float64, and drop other elements.
+
+    Raises TypeError for anything but a number, ValueError unless 0 <= drop_prob < 1.
+    """
     if not isinstance(drop_prob, numbers.Real) or isinstance(drop_prob, bool):
         raise TypeError(f"a dropout probability must be a number, got {drop_prob!r}")
     probability = float(drop_prob)

@@ -48,6 +48,7 @@ class BatchEncoding(dict[str, Any]):
 
     @property
     def encodings(self) -> list[Any] | None:
+        """One `tokenizers.Encoding` for each row; None from a slow tokenizer."""
         return self._encodings
 
     @property

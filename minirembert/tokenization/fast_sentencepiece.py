@@ -16,6 +16,8 @@ VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5  # kinds of fields
 
 
 class Piece(NamedTuple):
+    """One entry of the vocabulary; `kind` is NORMAL, UNKNOWN or another of the kinds of pieces above."""
+
     text: str
     score: float
     kind: int

@@ -81,6 +81,7 @@ def pairs_of_batch(text: Any, text_pair: Any, split: bool) -> list[tuple[Any, An
 
 
 def kept(tokens: Tokens, count: int, side: str) -> Tokens:
+    """The `count` tokens that are left when the others are cut off on `side`, with their words."""
     return Tokens(keep(tokens.ids, count, side), None if tokens.words is None else keep(tokens.words, count, side))
 
 

@@ -96,6 +96,7 @@ class FinetuneSettings:
         )
 
     def steps_per_epoch(self, examples: int) -> int:
+        """Batches of one pass over the examples; the last may be smaller."""
         return -(-examples // self.batch_size)
 
 
@@ -112,6 +113,8 @@ class Score:
 
 @dataclass(frozen=True)
 class FinetuneResult:
+    """A fine-tuned model, and its scores by language."""
+
     model: RemBertPreTrainedModel
     tokenizer: PreTrainedTokenizer
     discarded_parameters: int

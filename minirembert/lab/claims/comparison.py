@@ -121,9 +121,11 @@ class Everywhere:
 
     @property
     def condition(self) -> str:
+        """What every run must have, in words."""
         return f"{self.value:g} everywhere"
 
     def judge(self, runs: Runs) -> Finding:
+        """Shown if there are runs and all of them have the value. Raises ValueError as `column_of` does."""
         columns = {arm: column_of(runs, arm, self.quantity) for arm in runs}
         wrong = [arm for arm, column in columns.items() if any(value != self.value for value in column.values())]
         note = f"{len(columns) - len(wrong)} of {len(columns)}" + (f"; not in {', '.join(wrong)}" if wrong else "")

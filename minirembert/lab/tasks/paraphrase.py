@@ -1,4 +1,4 @@
-"""Mini-PAWS (after Zhang, Baldridge and He 2019): do two sentences with the same words say the same?
+"""Mini-PAWS (after Zhang, Baldridge and He 2019): whether two sentences with the same words say the same.
 
     the young doctor loves the happy teacher          the happy doctor loves the young teacher          different
     the girl reads a book and Omar writes a letter    Omar writes a letter and the girl reads a book    same
@@ -27,6 +27,8 @@ PARTS = (("subject", "object"), ("subject", "place"), ("object", "place"))
 
 
 class Pair(NamedTuple):
+    """Two meanings of the same words, and whether they are one."""
+
     first: Meaning
     second: Meaning
     same: bool
@@ -71,6 +73,11 @@ def _has_place_name(phrases: tuple[NounPhrase, NounPhrase]) -> bool:
 
 
 def draw(split: Split, rng: random.Random) -> Pair | None:
+    """The one pair that belongs to a meaning of the split.
+
+    None for clauses joined by "because", where no two parts of the meaning can be exchanged, and where the split forbids a
+    sentence that a pair could have.
+    """
     meaning = rng.choice(split.meanings)
     options = exchanges(meaning) if meaning.connective != "because" else []
     if not options:
@@ -86,6 +93,7 @@ def draw(split: Split, rng: random.Random) -> Pair | None:
 
 
 def say(corpus: Corpus, language: str, item: Pair) -> Said:
+    """The two sentences; the answer is 1 where they say the same, else 0."""
     first, second = corpus.encode([item.first, item.second], language)
     return Said(first, second, int(item.same))
 

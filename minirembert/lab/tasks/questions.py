@@ -27,7 +27,7 @@ QUESTIONS_ABOUT = {"subject": "[WHO]", "object": "[WHAT]", "place": "[WHERE]", "
 
 
 class Question(NamedTuple):
-    """What `part` is in sentence number `about` of `context`?"""
+    """Asks for the `part` of sentence number `about` of `context`."""
 
     context: tuple[Meaning, Meaning]
     about: int
@@ -35,6 +35,11 @@ class Question(NamedTuple):
 
 
 def draw(split: Split, rng: random.Random) -> Question | None:
+    """A question about one of two sentences that both have the part asked for.
+
+    None where the part is the same in both, where the question would fit both (the same verb, and the same subject or object),
+    and where the split has fewer than two such sentences or forbids one.
+    """
     part = rng.choice(tuple(QUESTIONS_ABOUT))
     if len(split.by_part[part]) < 2:
         return None
@@ -57,6 +62,7 @@ def _without_rest(event: Event, part: str) -> Event:
 
 
 def say(corpus: Corpus, language: str, item: Question) -> Said:
+    """The question, and the two sentences with [SEP] between them; the answer is the span of the part."""
     asked = ("verb", "subject", "object") if item.part == "subject" else ("verb", "subject", item.part)
     question: list[int] = []
     context: list[int] = []

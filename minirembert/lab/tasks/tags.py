@@ -40,11 +40,13 @@ def tag(token: Token, meaning: Meaning) -> str | None:
 
 
 def draw(split: Split, rng: random.Random) -> Meaning | None:
+    """A meaning of the split, or None where the split does not allow it."""
     meaning = rng.choice(split.meanings)
     return meaning if split.allows(meaning) else None
 
 
 def say(corpus: Corpus, language: str, item: Meaning) -> Said:
+    """The sentence; the answer is for each word the number of its tag in ANSWERS, -100 where none is asked for."""
     sentence = corpus.realize(item, language)
     tags = [tag(token, item) for token in sentence.tokens]
     return Said(
