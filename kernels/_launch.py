@@ -7,7 +7,7 @@ computes, blind to races, to TF32 and to the size of shared memory, and slow.
 
 A launcher (the function beside each kernel) is written for torch tensors. `@launcher` lets it take NumPy arrays as well:
 they are lent to torch without a copy where there is no GPU, and what comes out is NumPy again. What a launcher saves for the
-backward pass is what it was handed, not a copy: whoever writes to it in between gets other gradients. `functional.py` keeps
+backward pass is what it was handed, not a copy: writing to it in between changes the gradients. `functional.py` keeps
 copies of masks and lengths in NumPy, and torch watches over tensors.
 """
 
@@ -237,7 +237,7 @@ def require_saved(op: str, saved: Any, kind: type) -> None:
 
 
 def require_power_of_two(op: str, name: str, value: Any, least: int) -> None:
-    """Raises ValueError for a side of a tile that is none."""
+    """Raises ValueError for a side that a tile cannot have."""
     if not is_integer(value) or value < least or value & (value - 1):
         raise ValueError(f"{op}: {name} must be a power of two from {least} up, got {value!r}")
 

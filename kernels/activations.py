@@ -310,7 +310,7 @@ def bias_gelu_backward(
 
 
 def bias_tile(width: int, numbers: int) -> dict[str, int]:
-    """A tile of so many numbers, at most BIAS_COLUMNS wide."""
+    """A tile of this many numbers, at most BIAS_COLUMNS wide."""
     columns = min(BIAS_COLUMNS, numbers, triton.next_power_of_2(width))
     return {"ROWS": numbers // columns, "BLOCK": columns}
 

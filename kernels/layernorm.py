@@ -6,8 +6,8 @@ A row of 1152 lies in a tile of 2048 columns, since a tile's sides are powers of
 0, which is right for the mean, but centring makes -mean of them, and 896 times mean^2 would enter the variance. So they are
 zeroed again after centring. (With inputs around zero the mistake is nearly invisible: the mean is small.)
 
-Backward, dx needs its own row alone, but dweight and dbias are sums over all rows. A program takes every so many-th tile
-of rows and keeps its sums in registers; at the end it writes them out, and a second kernel adds them (`_column_sums.py`).
+Backward, dx needs its own row alone, but dweight and dbias are sums over all rows. Each of n programs takes every n-th
+tile of rows and keeps its sums in registers; at the end it writes them out, and a second kernel adds them (`_column_sums.py`).
 No atomics: those would add in another order each time. A row too wide for this to stay in registers is cut into blocks of
 columns, and a kernel before finds each row's two sums.
 
@@ -279,7 +279,7 @@ def _backward(
 
 
 def row_tile(rows: int, width: int, numbers: int, per_warp: int) -> dict[str, int]:
-    """A tile of whole rows that holds about so many numbers: several rows where they are short."""
+    """A tile of whole rows that holds about this many numbers: several rows where they are short."""
     BLOCK = triton.next_power_of_2(width)
     ROWS = max(1, min(numbers // BLOCK, triton.next_power_of_2(rows)))
     return {"ROWS": ROWS, "BLOCK": BLOCK, "num_warps": min(16, max(4, ROWS * BLOCK // per_warp))}

@@ -135,7 +135,7 @@ def softmax(
 ) -> tuple[Float[Tensor, "*batch C"], SoftmaxSaved]:
     """Probabilities along the last axis. `block`: columns of a tile, a power of two; rows that are wider are split.
 
-    Raises ValueError for rows of no numbers, and for a `block` that is no power of two from 16 up.
+    Raises ValueError for rows without numbers, and unless `block` is a power of two from 16 up.
     """
     if x.ndim == 0 or x.shape[-1] == 0:
         raise ValueError(f"softmax: x has shape {tuple(x.shape)}, but a row needs at least one number")

@@ -44,7 +44,7 @@ def fill_mask(model: RemBertForMaskedLM, tokenizer: PreTrainedTokenizer, text: s
     with np.errstate(all="ignore"):  # what comes of it is looked at below
         logits = model.backend.numpy(model(ids[None]).logits[0])[
             masks, : len(tokenizer)
-        ]  # rows beyond it are no pieces
+        ]  # rows beyond it are not pieces
     _require_finite(logits, f"the logits for {text!r}")
     probabilities, _ = softmax(logits)
     guesses = []

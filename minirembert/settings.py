@@ -110,7 +110,7 @@ KINDS: dict[Any, tuple[str, Callable[[Any], bool]]] = {
 
 
 def require_integers(settings: Any, least: int, *names: str) -> None:
-    """Raises ValueError, naming the field, for one that is no integer of at least `least`."""
+    """Raises ValueError, naming the field, for one that is not an integer of at least `least`."""
     for name in names:
         value = getattr(settings, name)
         if not is_integer(value) or value < least:
@@ -118,7 +118,7 @@ def require_integers(settings: Any, least: int, *names: str) -> None:
 
 
 def require_positive(settings: Any, *names: str) -> None:
-    """Raises ValueError, naming the field, for one that is no number above 0, or none that is finite."""
+    """Raises ValueError, naming the field, for one that is not a finite number above 0."""
     for name in names:
         value = getattr(settings, name)
         if not is_number(value) or value <= 0:

@@ -5,7 +5,7 @@ The walk over the tiles is that of `plain.py`, where it is explained. What comes
 Bias. Where one is added, scores and exponentials are to base e: the lowest number times log2 e would be infinite, and a row of
 equal scores of -1e9 must remain one of equal scores. Elsewhere they are in bits, as in `plain.py`.
 
-Dropout. Probability (b, h, s, t) of (B, h, S, T) is decided by its number among all, so whoever has the tile draws it again.
+Dropout. Probability (b, h, s, t) of (B, h, S, T) is decided by its number among all, so every program draws those of its tile.
 
 A query that sees nothing has all scores at the lowest number and averages all T keys alike. Next to such a number log T is
 lost in rounding: lse is the lowest number itself, and log T is all in lse_rest.

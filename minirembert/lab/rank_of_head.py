@@ -54,7 +54,7 @@ class HeadExperiment:
         for name in ("spread", "learning_rate"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
-        self.sizes  # noqa: B018  # refuses what is no size
+        self.sizes  # noqa: B018  # refuses sizes that no model can have
 
     @property
     def sizes(self) -> Sizes:

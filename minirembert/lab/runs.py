@@ -55,7 +55,7 @@ class Cache:
         return f"{job.kind}-{_digest(json.dumps([FORMAT, job.kind, settings_of(job)], sort_keys=True))}"
 
     def load(self, job: Job) -> Record | None:
-        """The record of a job, or None where there is none. Raises ValueError, naming the file, for one that is damaged."""
+        """The record of a job; None if it has not run. Raises ValueError, naming the file, for one that is damaged."""
         path = self.folder / f"{self.name(job)}.json"
         if not path.exists():
             return None

@@ -38,7 +38,7 @@ def require_shape(array: Array, shape: tuple[int, ...], name: str) -> None:
 
 
 def states(values: Any, name: str, width: int, dtype: Any) -> Any:
-    """Vectors (batch, sequence, width): what is no array yet becomes one, a backend's own array stays what it is."""
+    """Vectors (batch, sequence, width): a list becomes an array, a backend's own array stays what it is."""
     if isinstance(values, list | tuple | np.ndarray):
         values = rectangular(values, name, dtype)
     shape = tuple(getattr(values, "shape", ()))

@@ -117,7 +117,7 @@ class RemBertPreTrainedModel:
         Rows that stay keep their values. New ones are as in a fresh model, N(0, initializer_range) and a bias of 0, drawn
         from `seed`. `config.vocab_size` follows. Raises ValueError for a size without room for `config.pad_token_id`.
         """
-        config = RemBertConfig(**{**self.config.to_dict(), "vocab_size": new_num_tokens})  # refuses what is no size
+        config = RemBertConfig(**{**self.config.to_dict(), "vocab_size": new_num_tokens})  # refuses what no table has
         rng = np.random.default_rng(seed)
         for name, shape in self.parameter_shapes(config).items():
             if shape != tuple(self.parameters[name].shape):
@@ -224,7 +224,7 @@ class RemBertPreTrainedModel:
         `safe_serialization=False` writes PyTorch's pytorch_model.bin instead. Weights of more than `max_shard_size`
         ("500MB", "2GiB", a number of bytes) become several files with an index. Older weights in `folder` that would be
         read in the place of these are removed. Raises OSError where it cannot write. Raises ValueError, before anything is
-        written, for a size that is none, for a configuration that JSON cannot hold (see `RemBertConfig.to_json_string`)
+        written, for a size that cannot be read, for a configuration that JSON cannot hold (see `RemBertConfig.to_json_string`)
         and for an array that the format cannot hold.
         """
         folder, dtype = as_folder(folder), str(self.backend.host_dtype)
@@ -258,7 +258,7 @@ class RemBertPreTrainedModel:
         (default: the GPU; without one, slowly, under Triton's interpreter), in float16 and bfloat16 as well; outputs and
         gradients are then torch tensors.
 
-        `changes` go into the configuration (`num_labels=17`) read from the folder; TypeError for one that is no field
+        `changes` go into the configuration (`num_labels=17`) read from the folder; TypeError for one that is not a field
         of `RemBertConfig`, or beside a `config` given whole. A head that the folder does not have is freshly
         initialised from `seed`, with a warning that names it; so is cross-attention. What the folder has and this model
         does not is left out, with a warning too. `RemBertModel` also takes `add_pooling_layer=False`.

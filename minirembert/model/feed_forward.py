@@ -22,7 +22,7 @@ def feed_forward_shapes(config: RemBertConfig) -> dict[str, tuple[int, ...]]:
 
 
 def feed_forward(run: ForwardPass, p: Parameters, x: Any) -> Any:
-    """(B, S, H) -> (B, S, H). With `config.chunk_size_feed_forward` so many positions at a time: less memory at width I.
+    """(B, S, H) -> (B, S, H). With `config.chunk_size_feed_forward`, that many positions at a time: less memory at width I.
 
     Raises ValueError for a sequence that does not split into such chunks.
     """

@@ -30,7 +30,7 @@ def dropout(x: Float[Array, "*shape"], drop_prob: Number, seed: Whole) -> tuple[
     a number and for a seed that is not an integer.
     """
     drop_prob, seed = check_drop_prob(drop_prob), check_seed(seed)
-    y = np.asarray(x * keep_mask(x.shape, drop_prob, seed).astype(x.dtype, copy=False))  # of shape () it is no array
+    y = np.asarray(x * keep_mask(x.shape, drop_prob, seed).astype(x.dtype, copy=False))  # a () product is a scalar
     return y, DropoutSaved(drop_prob, seed)
 
 

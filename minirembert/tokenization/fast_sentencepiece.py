@@ -41,7 +41,7 @@ class SentencePieceFile(NamedTuple):
 
 
 def read_sentencepiece(model: bytes, name: str = "the model") -> SentencePieceFile:
-    """Raises ValueError, naming the file `name`, for what is no SentencePiece model."""
+    """What the bytes of a file say. Raises ValueError, naming it `name`, for anything but a SentencePiece model."""
     try:
         pieces = []
         trainer: dict[int, Any] = {}

@@ -88,7 +88,7 @@ class FinetuneSettings:
             )
 
     def schedule(self, examples: int) -> Schedule:
-        """Of a training file with so many examples. Raises ValueError for an option that makes no sense."""
+        """For a training file with this many examples. Raises ValueError for an option that makes no sense."""
         steps = self.epochs * self.steps_per_epoch(examples)
         warmup = steps // 10 if self.warmup is None else self.warmup
         return Schedule(
@@ -352,7 +352,7 @@ TAGGING = _Task(
 def _identity(settings: FinetuneSettings) -> Mapping[str, Any]:
     """What makes two runs the same run. Files count by their content: a path can be spelled in many ways.
 
-    The files to evaluate are no part of it: they change nothing about the training, and are scored anew each time.
+    The files to evaluate do not belong to it: they change nothing about the training, and are scored anew each time.
     """
     identity = asdict(settings)
     for name in ("out", "checkpoint_every", "evaluate", "model", "train"):

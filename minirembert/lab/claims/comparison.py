@@ -134,7 +134,7 @@ class Everywhere:
 
 
 def column_of(runs: Runs, arm: str, quantity: str) -> dict[int, float]:
-    """Seed -> `quantity`. Raises ValueError for a missing arm or quantity, and for what is no finite number."""
+    """Seed -> `quantity`. Raises ValueError for a missing arm or quantity, and for a value that is not finite."""
     if arm not in runs:
         raise ValueError(f"there are no runs of the arm {arm!r}")
     column = {}

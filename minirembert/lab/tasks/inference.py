@@ -5,10 +5,10 @@
     two lions do not chase a goat             two lions chase a goat                contradiction
     two animals do not chase a goat           two lions do not chase a goat         entailment: "not" turns it round
 
-A sentence is read as "there is such an event", or with "not" as "there is none". Of a fact and the same with less said of it,
-each also denied, pairs are drawn in which every answer has as many hypotheses that say more and that say less, denied and not:
-no single word of a hypothesis tells the answer. Two shortcuts remain: sentences that say more are longer, and a pair of which
-one is denied is always a contradiction. `baselines.py` measures what a hypothesis alone is worth.
+A sentence is read as "there is such an event", or with "not" as "there is none". Pairs are drawn from four sentences: a fact,
+the same with less said of it, and both denied. Each answer has as many hypotheses that say more as say less, and as many
+denied as not: no single word of a hypothesis tells the answer. Two shortcuts remain: sentences that say more are longer, and
+a pair of which one is denied is always a contradiction. `baselines.py` measures what a hypothesis alone is worth.
 """
 
 import random

@@ -3,12 +3,12 @@
     the young doctor loves the happy teacher          the happy doctor loves the young teacher          different
     the girl reads a book and Omar writes a letter    Omar writes a letter and the girl reads a book    same
 
-Of a meaning and the same with two parts exchanged, a pair says one of them twice, or both. In a lab language of one word for
-each concept both sentences have exactly the same words, so a bag of words is at chance. Two clauses around "and" or "but" stand
-in the other order in the second sentence; one clause has one order only, so that there the same is an exact copy.
+A pair takes a meaning and the same with two parts exchanged, and says one of them twice, or both. In a lab language of one
+word for each concept both sentences have exactly the same words, so a bag of words is at chance. Two clauses around "and" or
+"but" stand in the other order in the second sentence; one clause has one order only, so that there the same is an exact copy.
 
-What is exchanged is often odd (the book writes the mother), so either of the two meanings is said first, and again: of the four
-pairs that two meanings make, two the same and two different, one is drawn, and neither sentence alone tells anything.
+What is exchanged is often odd (the book writes the mother), so either of the two meanings may come first, and second: one of
+the four pairs that two meanings make (two the same, two different) is drawn, and neither sentence alone tells anything.
 """
 
 import random

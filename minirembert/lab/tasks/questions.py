@@ -55,7 +55,7 @@ def draw(split: Split, rng: random.Random) -> Question | None:
 
 
 def _without_rest(event: Event, part: str) -> Event:
-    """Short enough for two in a line: of place and time only what is asked for."""
+    """Short enough for two in a line: place and time are left out unless they are asked for."""
     if part != "place":
         event = replace(event, relation=None, place=None)
     return event if part == "time" else replace(event, time=None)
