@@ -300,7 +300,7 @@ def _shown(value: Any) -> str:
 
 
 def _products(ttir: str) -> Iterator[bool]:
-    """Of every matrix product, whether it is in a loop; loops are told by their indentation."""
+    """Whether each matrix product is in a loop, one answer for each; loops are told by their indentation."""
     loops: list[int] = []
     for line in ttir.splitlines():
         indent = len(line) - len(line.lstrip())

@@ -2,8 +2,8 @@
 
 In half precision the logits are widened as they are read: losses come out in float32, gradients in the dtype of the
 logits. No step forward or backward waits for the GPU: which rows are labelled stays a mask, since picking them
-would ask how many there are. Only labels that lie on the GPU already must be fetched to be checked; NumPy arrays are looked
-at before they travel.
+would ask how many there are. Labels are checked on the host: NumPy arrays before they travel, while those that lie on the GPU
+already must be fetched.
 
 The gradient dy of a loss may be a number as well as an array of shape (); what comes back is of the logits' kind.
 Not here: class weights, label smoothing, sums instead of means; logits that are too large to be stored.

@@ -143,7 +143,7 @@ def _check_vocabulary(model: RemBertPreTrainedModel, tokenizer: PreTrainedTokeni
 
 
 def _require_finite(values: Array, what: str) -> None:
-    """Of weights that hold nan, nothing can be told; and nan is not even JSON."""
+    """Raises ValueError for values that are not finite: they say nothing, and NaN is not even JSON."""
     if not np.isfinite(values).all():
         wrong = values[~np.isfinite(values)][0]
         raise ValueError(f"{what} are not finite (there is {wrong}): the model's weights are damaged, or far too large")

@@ -57,8 +57,9 @@ def _metavar(name: str, scalar: Any) -> str:
 
 
 def make_plain(settings: Any) -> None:
-    """Of a frozen dataclass: NumPy's scalars become Python's own, a list becomes a tuple and a path a string, where the field
-    is one. So settings can be compared, hashed and written as JSON.
+    """Makes the fields of a frozen dataclass plain, so that settings can be compared, hashed and written as JSON.
+
+    NumPy's scalars become Python's own; a list becomes a tuple, and a path a string, where the field is one.
     """
     for name, (kind, many, _) in _kinds(type(settings)).items():
         value = getattr(settings, name)

@@ -494,7 +494,7 @@ def attention_general_keys_kernel(
 
 @triton.jit
 def store_key_gradients(total, dk, dv, first_key, at, sequence, sight, mask, shape, tile):
-    """Of all T keys. What was not read gets nothing, also where dy or a row of P is NaN."""
+    """Writes dk and dv of this block of keys. A key that was not read gets 0, even where dy or a row of P is NaN."""
     dk_tile, dv_tile = total.dk * shape.D**-0.5, total.dv
     if mask.key_lengths is not None:
         read = first_key + tl.arange(0, tile.keys)[:, None] < sight.read

@@ -289,7 +289,7 @@ TILES_WITH_BIAS = {
     },
     ("half", 128): {"forward": (64, 64, 8, 2)},
 }  # fmt: skip
-# Of the second rung. Those of half precision and 64 features were the fastest of some two dozen on an H200.
+# The second rung's tiles. Those of half precision and 64 features were the fastest of some two dozen on an H200.
 PLAIN_TILES = GENERAL_TILES | {
     ("half", 64): {
         "one block": (64, 128, 4, 1), "forward": (64, 64, 4, 3),
@@ -374,7 +374,7 @@ class Problem(NamedTuple):
     bias: Bias
     dropout: Dropout
     seed: int
-    # The same for the launcher, in Python's own types.
+    # Once more for the launcher, in Python's own types.
     sequences: int
     features: int  # of a head
     causal: bool

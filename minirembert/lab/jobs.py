@@ -26,7 +26,7 @@ class Context:
     results: Mapping[str, Result] = field(default_factory=dict)
 
     def result(self, need: str) -> Result:
-        """Of one of the job's needs. Raises ValueError where it was not handed over."""
+        """The result of one of the job's needs. Raises ValueError where it was not handed over."""
         if need not in self.results:
             raise ValueError(f"this run needs the result of another, {need}: `minirembert.lab.runs.records` makes both")
         return self.results[need]

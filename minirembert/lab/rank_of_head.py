@@ -58,7 +58,7 @@ class HeadExperiment:
 
     @property
     def sizes(self) -> Sizes:
-        """Of a lab model without blocks: its head is the one that is fitted."""
+        """The sizes of a lab model without blocks, whose head is the one that is fitted."""
         return Sizes(
             vocab_size=self.vocab_size,
             input_embedding_size=1,

@@ -74,7 +74,7 @@ class RemBertPreTrainedModel:
 
     @property
     def dtype(self) -> Any:
-        """Of weights and activations, in the backend's words: a NumPy dtype, or torch's."""
+        """The type of weights and activations, in the backend's words: a NumPy dtype, or torch's."""
         return self.backend.dtype
 
     # --- parameters -----------------------------------------------------------------------------------------------

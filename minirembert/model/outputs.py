@@ -56,7 +56,7 @@ class ModelOutput:
 
 @dataclass
 class BaseModelOutput(ModelOutput):
-    """Of the encoder, or of a decoder without its head."""
+    """What `RemBertModel` returns: the states of an encoder, or of a decoder without its head."""
 
     last_hidden_state: Array | None = None  # (B, S, H)
     pooler_output: Array | None = None  # (B, H)
@@ -73,7 +73,7 @@ class BaseModelOutput(ModelOutput):
 
 @dataclass
 class TaskOutput(ModelOutput):
-    """Of masked language modelling, sequence and token classification, and multiple choice."""
+    """What masked language modelling, sequence and token classification, and multiple choice return."""
 
     loss: Array | None = None  # ()
     logits: Array | None = None  # (B, S, V), (B, num_labels), (B, S, num_labels) or (B, C)
@@ -83,7 +83,7 @@ class TaskOutput(ModelOutput):
 
 @dataclass
 class CausalOutput(ModelOutput):
-    """Of a decoder that predicts the next token."""
+    """What `RemBertForCausalLM` returns."""
 
     loss: Array | None = None  # ()
     logits: Array | None = None  # (B, S, V)
@@ -95,7 +95,7 @@ class CausalOutput(ModelOutput):
 
 @dataclass
 class QuestionAnsweringOutput(ModelOutput):
-    """Of question answering."""
+    """What `RemBertForQuestionAnswering` returns."""
 
     loss: Array | None = None  # ()
     start_logits: Array | None = None  # (B, S)

@@ -325,7 +325,7 @@ def _total_bias(
 def _unread(bias: Array | None, key_lengths: Array | None, causal: bool, q: Array, k: Array) -> Array | None:
     """Which keys (B, T) lie beyond a length and are read for nobody; None: no key.
 
-    Not where a query may see nothing, which averages all: without keys, where S > T are causal, or beside a bias.
+    Every key is read where a query may see nothing, and averages all: at length 0, where S > T are causal, or beside a bias.
     """
     queries, keys = q.shape[1], k.shape[1]
     if key_lengths is None or bias is not None or (causal and queries > keys):

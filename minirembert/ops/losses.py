@@ -112,7 +112,7 @@ def _like(x: Array, target: Array) -> Array:
 
 
 def _mean(terms: Array | np.floating) -> Array:
-    """Of nothing it is NaN, as in PyTorch."""
+    """The mean as an array of shape (); NaN for no terms, as in PyTorch."""
     return np.asarray(terms.mean() if terms.size else np.nan, terms.dtype)
 
 

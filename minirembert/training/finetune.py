@@ -88,7 +88,7 @@ class FinetuneSettings:
             )
 
     def schedule(self, examples: int) -> Schedule:
-        """For a training file with this many examples. Raises ValueError for an option that makes no sense."""
+        """The loop's settings for this many training examples. Raises ValueError for an option that makes no sense."""
         steps = self.epochs * self.steps_per_epoch(examples)
         warmup = steps // 10 if self.warmup is None else self.warmup
         return Schedule(
@@ -102,7 +102,7 @@ class FinetuneSettings:
 
 @dataclass(frozen=True)
 class Score:
-    """Of one file. Accuracies in [0, 1], over every labelled example (a sentence, or a word)."""
+    """How well one file was labelled: accuracies in [0, 1] over every labelled example (a sentence, or a word)."""
 
     language: str
     examples: int

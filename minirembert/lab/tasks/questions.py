@@ -103,7 +103,7 @@ def exact_and_f1(found: Integer[Array, "N 2"], true: Integer[Array, "N 2"]) -> d
 
 
 def score(outputs: Sequence[Array], examples: Examples) -> dict[str, float]:
-    """Of start and end logits, (N, S) each."""
+    """`exact_and_f1` of start and end logits, (N, S) each."""
     true = np.stack([examples.labels["start_positions"], examples.labels["end_positions"]], axis=1)
     return exact_and_f1(spans(outputs, examples), true)
 

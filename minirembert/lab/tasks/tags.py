@@ -4,8 +4,8 @@
     subject-many  subject-many  subject-many  verb-many  object-one          PLACE
 
 A word of a noun phrase, adjective and number too, has the phrase's role and number; a verb has its subject's number; a name is
-PERSON or PLACE, and some names are both. Other words (when, not, and, in) are
-not asked for. A look-up of each word's most frequent tag knows many nouns, and no adjective.
+PERSON or PLACE, and some names are both. Other words (when, not, and, in) are not asked for. A look-up of each word's most
+frequent tag knows many nouns, and no adjective.
 """
 
 import random
@@ -54,5 +54,5 @@ def say(corpus: Corpus, language: str, item: Meaning) -> Said:
     )
 
 
-# Of thousands of sentences any model learns nearly all; of 80 there is something left to know beforehand.
+# From thousands of sentences any model learns nearly everything; 80 leave something that must be known beforehand.
 TAGS = Task("tags", RemBertForTokenClassification, ANSWERS, draw, say, accuracy, most=80)
