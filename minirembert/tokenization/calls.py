@@ -51,7 +51,7 @@ class Calls(Template):
         instead). With `is_split_into_words` each text is a list of words, and the result's `word_ids()` says which word a
         token came from. What comes out of `text_target` is under "labels". The options: see `CallOptions`.
 
-        Raises ValueError for anything but text, an empty batch, lists that do not fit together, an unknown
+        Raises ValueError for input that is not text, an empty batch, lists that do not fit together, an unknown
         strategy, or rows of different lengths where an array is asked for; TypeError for an unknown option.
         """
         settled = settle(self, options)

@@ -283,7 +283,7 @@ class RemBertTokenizerFast(PreTrainedTokenizer):
     def _text_of(self, ids: int | Iterable[int], skip_special_tokens: bool, spaces: bool) -> str:
         listed = [ids] if isinstance(ids, int) else list(ids)
         for index in listed:
-            self._token_of(index)  # the library would skip anything but an id
+            self._token_of(index)  # the library would skip a number that is not an id
 
         def text_of(stretch: list[int]) -> str:
             return str(self._backend.decode(stretch, skip_special_tokens=skip_special_tokens))
