@@ -5,30 +5,22 @@ import numpy as np
 import pytest
 from jaxtyping import TypeCheckError
 from oracles import ORACLES
-from properties import Check, holds_for, property_tests
-from strategies import CASES, EVERY_KIND, ORDINARY, TILE
+from properties import holds_for, property_tests
+from strategies import CASES, ORDINARY, TILE
 
 from minirembert.ops import OPS
 
 DIFFERENTIABLE = [op for op in OPS if OPS[op].backward]
 
-ATTENTION = [op for op in OPS if op.startswith("attention")]  # whose cases take the interpreter long
-
-
-def holds_for_all(ops: list[str], check: Check, values: tuple[str, ...] = EVERY_KIND) -> None:
-    holds_for(*(op for op in ops if op not in ATTENTION), values=values)(check)
-    holds_for(*(op for op in ops if op in ATTENTION), values=values, enough=12)(check)
-
-
-holds_for_all(list(OPS), checks.check_the_value_is_right)
-holds_for_all(DIFFERENTIABLE, checks.check_the_gradients_are_right)
+holds_for(*OPS)(checks.check_the_value_is_right)
+holds_for(*DIFFERENTIABLE)(checks.check_the_gradients_are_right)
 # some two dozen forward passes for each case
 holds_for(*DIFFERENTIABLE, values=ORDINARY, enough=8)(checks.check_backward_is_the_transpose_of_forward)
-holds_for_all(list(OPS), checks.check_nothing_is_changed_or_shared)
-holds_for_all(list(OPS), checks.check_the_blocks_do_not_matter)
+holds_for(*OPS)(checks.check_nothing_is_changed_or_shared)
+holds_for(*OPS)(checks.check_the_blocks_do_not_matter)
 # where a kernel is told how far apart rows are
 BY_ROWS = ["softmax", "layer_norm", "residual_layer_norm", "bias_gelu", "attention", "attention_packed"]
-holds_for_all(BY_ROWS, checks.check_arrays_may_be_slices_of_wider_ones, ORDINARY)
+holds_for(*BY_ROWS, values=ORDINARY)(checks.check_arrays_may_be_slices_of_wider_ones)
 
 
 @holds_for("softmax", "layer_norm", "residual_layer_norm", "bias_gelu", values=ORDINARY, enough=3)
