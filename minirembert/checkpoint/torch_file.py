@@ -138,7 +138,7 @@ def _reason(error: Exception) -> str:
 def write_torch(tensors: Mapping[str, tuple[Tensor, str]], path: Path) -> None:
     """Writes tensors, each with the dtype that it is to have in the file. They are all in memory while PyTorch writes.
 
-    Raises ValueError for a number that is too large for its dtype, and what `check_torch` raises.
+    Raises ValueError for a number that is too large for its dtype, OSError where it cannot write, and what `check_torch` raises.
     """
     check_torch(tensors)
     import torch
@@ -147,7 +147,10 @@ def write_torch(tensors: Mapping[str, tuple[Tensor, str]], path: Path) -> None:
     with path.open(
         "wb"
     ) as file:  # PyTorch would write a path's name into the file: the same weights make the same file
-        torch.save(content, file)
+        try:
+            torch.save(content, file)
+        except RuntimeError as error:  # of its end, which does not stand where PyTorch expects it
+            raise error.__context__ if isinstance(error.__context__, OSError) else error
 
 
 def check_torch(tensors: Mapping[str, tuple[Tensor, str]]) -> None:
