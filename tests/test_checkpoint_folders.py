@@ -254,7 +254,7 @@ def test_tensors_that_share_their_numbers_count_once(difference, tmp_path):
     """Two names for twelve bytes in one shard, and as many in another: 24 bytes, no other number."""
     for name in ("1", "2"):
         numbers = torch.arange(3.0)
-        torch.save({f"a{name}": numbers, f"b{name}": numbers}, tmp_path / f"pytorch_model-{name}.bin")
+        torch.save({f"a{name}": numbers, f"b{name}": numbers[:]}, tmp_path / f"pytorch_model-{name}.bin")
     shards = {f"{letter}{name}": f"pytorch_model-{name}.bin" for letter in "ab" for name in "12"}
     index = {"metadata": {"total_size": 24 + difference}, "weight_map": shards}
     (tmp_path / "pytorch_model.bin.index.json").write_text(json.dumps(index))

@@ -82,7 +82,7 @@ def test_numbers_of_every_kind_and_shape(tmp_path):
         found = read[f"{number}.{name.replace('/kernel', '.weight')}"]
         expected = array.T if name.endswith("kernel") and array.ndim == 2 else array
         assert found.shape == expected.shape and np.array_equal(found.read(), expected), name
-        assert found.read().dtype == array.dtype.newbyteorder("="), name
+        assert found.read().dtype == array.dtype.newbyteorder("=") and found.read().flags.c_contiguous, name
 
 
 LINKS: dict[str, Callable[[h5py.File], Any]] = {

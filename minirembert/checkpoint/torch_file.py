@@ -138,7 +138,7 @@ def _reason(error: Exception) -> str:
 def write_torch(tensors: Mapping[str, tuple[Tensor, str]], path: Path) -> None:
     """Writes tensors, each with the dtype that it is to have in the file. They are all in memory while PyTorch writes.
 
-    Raises ValueError for a number that is too large for its dtype, OSError where it cannot write, and what `check_torch` raises.
+    Raises ValueError for a number that is too large for its dtype, OSError where it cannot write, and as `check_torch` does.
     """
     check_torch(tensors)
     import torch
@@ -150,7 +150,9 @@ def write_torch(tensors: Mapping[str, tuple[Tensor, str]], path: Path) -> None:
         try:
             torch.save(content, file)
         except RuntimeError as error:  # of its end, which does not stand where PyTorch expects it
-            raise error.__context__ if isinstance(error.__context__, OSError) else error
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from None
+            raise
 
 
 def check_torch(tensors: Mapping[str, tuple[Tensor, str]]) -> None:
