@@ -71,7 +71,8 @@ def test_numbers_of_every_kind_and_shape(tmp_path):
         "big": np.arange(6, dtype=">f4").reshape(2, 3), "big/kernel": np.arange(6, dtype=">f8").reshape(2, 3),
         "vector/kernel": np.arange(3, dtype="<f2"), "cube/kernel": np.arange(24, dtype="<f4").reshape(2, 3, 4),
         "none": np.zeros((0, 3), "<f4"), "none/kernel": np.zeros((0, 3), "<f4"), "one": np.array(5, "<i8"),
-        "row/kernel": np.arange(4, dtype="<f4").reshape(1, 4),
+        "row/kernel": np.arange(4, dtype="<f4").reshape(1, 4), "native/kernel": np.arange(6, dtype="<f4").reshape(2, 3),
+        "bytes": np.arange(3, dtype="u1"), "switches": np.array([True, False]),
     }  # fmt: skip
     with h5py.File(tmp_path / "tf_model.h5", "w") as file:
         for number, (name, array) in enumerate(arrays.items()):
