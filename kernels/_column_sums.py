@@ -25,7 +25,7 @@ ROWS, COLUMNS = 64, 64
 
 @triton.jit
 def column_sums_kernel(parts_ptr, first_ptr, last_ptr, parts, width, ROWS: tl.constexpr, BLOCK: tl.constexpr):
-    # One program owns BLOCK columns of the first sum or of the last.
+    """One program owns BLOCK columns of the first sum or of the last."""
     which, sums = tl.program_id(1), tl.num_programs(1)
     column = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)[None, :]
     total = tl.zeros([ROWS, BLOCK], parts_ptr.dtype.element_ty)

@@ -7,7 +7,7 @@ computes, blind to races, to TF32 and to the size of shared memory, and slow.
 
 A launcher (the function beside each kernel) is written for torch tensors. `@launcher` lets it take NumPy arrays as well:
 they are lent to torch without a copy where there is no GPU, and what comes out is NumPy again. What a launcher saves for the
-backward pass is what it was handed, not a copy: whoever writes to it in between gets other gradients. `functional.py` keeps
+backward pass is what it was handed, not a copy: writing to it in between changes the gradients. `functional.py` keeps
 copies of masks and lengths in NumPy, and torch watches over tensors.
 """
 
@@ -116,15 +116,18 @@ def launcher(function: F) -> F:
 
 
 def _python_s(block: Any) -> Any:
-    """The sides of a tile as Python's integers: NumPy's are none for Triton. What is no integer stays, to be refused."""
+    """The sides of a tile as Python's integers: Triton does not take NumPy's. Anything else stays, to be refused later."""
     if isinstance(block, (tuple, list)):
         return type(block)(_python_s(side) for side in block)
     return int(block) if is_integer(block) else block
 
 
 def _apart(value: Any, sizes: dict[int, int]) -> Any:
-    """The interpreter knows memory by where it begins, and loses its way where arrays of different size begin at the same
-    place, as views of one NumPy array may: all but the first of them are copied. `sizes`: what begins where, so far."""
+    """Copies what the interpreter would take for another array. `sizes`: the bytes that begin at each address, so far.
+
+    The interpreter knows memory by where it begins, and loses its way where arrays of different size begin at the same
+    place, as views of one NumPy array may: all but the first of them are copied.
+    """
     if isinstance(value, tuple) and hasattr(value, "_fields"):
         return type(value)(*(_apart(item, sizes) for item in value))
     if isinstance(value, torch.Tensor) and value.numel():
@@ -162,8 +165,11 @@ def lent(value: Any, copy: bool = False) -> Any:
 
 
 def on_host(tensor: torch.Tensor) -> np.ndarray:
-    """Ids, labels or lengths where Python can look at them. What came as a NumPy array is there still; what has only ever
-    been on a GPU must be fetched, and whoever fetches waits for all that was launched before."""
+    """Ids, labels or lengths where Python can look at them.
+
+    What came as a NumPy array is there still. What has only ever been on a GPU must be fetched, which waits for all that was
+    launched before.
+    """
     value = getattr(tensor, "on_host", None)
     return tensor.cpu().numpy() if value is None else value
 
@@ -231,7 +237,7 @@ def require_saved(op: str, saved: Any, kind: type) -> None:
 
 
 def require_power_of_two(op: str, name: str, value: Any, least: int) -> None:
-    """Raises ValueError for a side of a tile that is none."""
+    """Raises ValueError for a side that a tile cannot have."""
     if not is_integer(value) or value < least or value & (value - 1):
         raise ValueError(f"{op}: {name} must be a power of two from {least} up, got {value!r}")
 

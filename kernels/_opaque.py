@@ -74,7 +74,7 @@ def forward(
     op: str, arrays: Sequence[Tensor], bias: Tensor | None, lengths: Tensor | None, num_heads: int, causal: bool,
     number: float, seed: int,
 ) -> list[Tensor]:  # fmt: skip
-    """The output, then those of the saved arrays that are neither it nor an argument."""
+    """The output, then those of the saved arrays that are neither the output nor an argument."""
     with torch.no_grad():
         y, saved = OPS[op].forward(*arrays, **_named(op, (bias, lengths, num_heads, causal, number, seed)))
     if op == "layer_norm":

@@ -149,7 +149,7 @@ def _mish_slope(x):
 
 @triton.jit
 def activation_kernel(x_ptr, y_ptr, size, VALUE: tl.constexpr, BLOCK: tl.constexpr, ACC: tl.constexpr):
-    # One program owns BLOCK numbers that lie side by side.
+    """One program owns BLOCK numbers that lie side by side: y = VALUE(x)."""
     at = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     x = tl.load(x_ptr + at, mask=at < size, other=0).to(ACC)
     tl.store(y_ptr + at, VALUE(x).to(y_ptr.dtype.element_ty), mask=at < size)
@@ -159,7 +159,7 @@ def activation_kernel(x_ptr, y_ptr, size, VALUE: tl.constexpr, BLOCK: tl.constex
 def activation_backward_kernel(
     dy_ptr, x_ptr, dx_ptr, size, SLOPE: tl.constexpr, BLOCK: tl.constexpr, ACC: tl.constexpr
 ):
-    # One program owns BLOCK numbers that lie side by side.
+    """One program owns BLOCK numbers that lie side by side: dx = SLOPE(x) dy."""
     at = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     dy = tl.load(dy_ptr + at, mask=at < size, other=0).to(ACC)
     x = tl.load(x_ptr + at, mask=at < size, other=0).to(ACC)
@@ -224,7 +224,7 @@ tanh, tanh_backward = _activation("tanh", _tanh, _tanh_slope, "Hyperbolic tangen
 def bias_gelu_kernel(
     x_ptr, bias_ptr, y_ptr, rows, width, x_stride, ROWS: tl.constexpr, BLOCK: tl.constexpr, ACC: tl.constexpr
 ):
-    # One program owns one block of columns in ROWS rows.
+    """One program owns one block of columns in ROWS rows."""
     row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)[:, None]
     column = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)[None, :]  # below MOST_BLOCKS x BLOCK: 32 bits
     inside = (row < rows) & (column < width)
@@ -242,7 +242,10 @@ def bias_gelu_backward_kernel(
     dy_ptr, x_ptr, bias_ptr, dx_ptr, parts_ptr, rows, width, dy_stride, x_stride,
     ROWS: tl.constexpr, BLOCK: tl.constexpr, ACC: tl.constexpr,
 ):  # fmt: skip
-    # One program owns one block of columns in every so many-th tile of ROWS rows: dx there, and its part of dbias.
+    """One program owns one block of columns in every n-th tile of ROWS rows: dx there, and its part of dbias.
+
+    n is the number of programs that share the rows, the grid's first axis.
+    """
     column = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)[None, :]
     bias = tl.load(bias_ptr + column, mask=column < width, other=0).to(ACC)
     dbias = tl.zeros([ROWS, BLOCK], ACC)
@@ -307,7 +310,7 @@ def bias_gelu_backward(
 
 
 def bias_tile(width: int, numbers: int) -> dict[str, int]:
-    """A tile of so many numbers, at most BIAS_COLUMNS wide."""
+    """A tile of this many numbers, at most BIAS_COLUMNS wide."""
     columns = min(BIAS_COLUMNS, numbers, triton.next_power_of_2(width))
     return {"ROWS": numbers // columns, "BLOCK": columns}
 

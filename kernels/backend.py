@@ -38,14 +38,17 @@ class TritonBackend:
         self.host_dtype = np.dtype("float64" if name == "float64" else "float32")
 
     def array(self, values: np.ndarray | torch.Tensor) -> torch.Tensor:
+        """Weights or activations on this device, in `dtype`; memory is shared where neither has to change."""
         if not isinstance(values, torch.Tensor):
             values = torch.from_numpy(np.asarray(values, order="C"))
         return values.to(self._device, self.dtype)
 
     def input(self, values: np.ndarray) -> torch.Tensor:
+        """Ids, masks or lengths on this device, in their own dtype; on the processor, memory is shared."""
         return torch.from_numpy(np.asarray(values, order="C")).to(self._device)
 
     def numpy(self, array: torch.Tensor) -> np.ndarray:
+        """The numbers on the processor; float16 and bfloat16 become float32."""
         array = array.detach()
         return (array.float() if array.dtype.itemsize < 4 else array).cpu().numpy()
 
@@ -58,4 +61,5 @@ class TritonBackend:
         return float(torch.linalg.vector_norm(torch.stack(norms)))
 
     def adamw(self, parameters: Mapping[str, torch.Tensor], **settings: Any) -> AdamW:
+        """A `kernels.optimizer.AdamW`, which keeps float32 master weights beside parameters in half precision."""
         return AdamW(parameters, **settings)

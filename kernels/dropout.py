@@ -25,7 +25,7 @@ BLOCK = 2048  # numbers that one program takes
 
 @triton.jit(do_not_specialize=["seed"])
 def dropout_kernel(x_ptr, y_ptr, size, drop_prob, factor, seed: tl.uint64, BLOCK: tl.constexpr, ACC: tl.constexpr):
-    # One program owns BLOCK numbers that lie side by side, and BLOCK / 4 counters.
+    """One program owns BLOCK numbers that lie side by side, and the BLOCK / 4 counters that decide about them."""
     first = tl.program_id(0).to(tl.int64) * BLOCK
     at = first + tl.arange(0, BLOCK)
     x = tl.load(x_ptr + at, mask=at < size, other=0).to(ACC)
@@ -39,8 +39,8 @@ def dropout(
 ) -> tuple[Float[Tensor, "*shape"], DropoutSaved]:
     """x with a share `drop_prob` of its elements zeroed. `block`: numbers that a program takes, a power of two of at least 4.
 
-    Raises ValueError unless 0 <= drop_prob < 1, for a seed of more than 64 bits and for a `block` that is no such power of
-    two; TypeError for a probability that is no number, a seed that is no integer.
+    Raises ValueError unless 0 <= drop_prob < 1, for a seed of more than 64 bits and for any other `block`; TypeError for a
+    probability that is not a number, a seed that is not an integer.
     """
     drop_prob, seed = check_drop_prob(drop_prob), check_seed(seed)
     return _times_mask("dropout", x, drop_prob, seed, block), DropoutSaved(drop_prob, seed)

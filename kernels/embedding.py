@@ -25,8 +25,10 @@ from minirembert.scalars import as_integer
 def embedding(
     weight: Float[Tensor, "V E"], ids: Integer[Tensor, "*batch"], padding_idx: int | None = None
 ) -> tuple[Float[Tensor, "*batch E"], EmbeddingSaved]:
-    """Rows of `weight` at `ids`, which may be a list. Raises IndexError for an id outside the table, TypeError for ids that
-    are no integers."""
+    """Rows of `weight` at `ids`, which may be a list.
+
+    Raises IndexError for an id outside the table, TypeError for ids that are not integers.
+    """
     padding_idx = None if padding_idx is None else as_integer("padding_idx", padding_idx)
     ids = integers("embedding", "ids", ids)
     check_ids(on_host(ids), len(weight), "ids")

@@ -53,6 +53,8 @@ if _launch.INTERPRETED:
 
 
 class Chip(NamedTuple):
+    """A GPU to compile for, and the limits that its kernels are held to."""
+
     name: str
     target: GPUTarget
     shared: int  # bytes of shared memory that one block may have
@@ -197,6 +199,8 @@ def compiling(target: str, case: str, wanted: Callable[[str], bool] = lambda nam
 
 @dataclass
 class Report:
+    """What the compiler made of one kernel for one chip."""
+
     kernel: str
     case: str  # what was run
     target: str
@@ -251,6 +255,7 @@ AMD_OPCODE = re.compile(r"^\t([a-z]\w+)", re.MULTILINE)
 
 
 def examine(compiled: Any, target: str, case: str) -> Report:
+    """Reads a report off a compiled kernel: its signature, its metadata and its assembly. `case`: the workload that ran it."""
     source, metadata = compiled.src, compiled.metadata
     types = {path: (name, dtype) for path, name, dtype in _arguments(source.signature)}
     aligned = {path for path, what in source.attrs.items() if ["tt.divisibility", 16] in what}
@@ -295,7 +300,7 @@ def _shown(value: Any) -> str:
 
 
 def _products(ttir: str) -> Iterator[bool]:
-    """Of every matrix product, whether it is in a loop; loops are told by their indentation."""
+    """Whether each matrix product is in a loop, one answer for each; loops are told by their indentation."""
     loops: list[int] = []
     for line in ttir.splitlines():
         indent = len(line) - len(line.lstrip())
@@ -439,6 +444,7 @@ def _compile(workload: Workload, target: str, names: Sequence[str]) -> tuple[lis
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    """The command: compiles, prints the table and every problem. Returns 1 if there is a problem, else 0."""
     parser = argparse.ArgumentParser(
         "python -m kernels.inspect", description="Compiles every kernel, for GPUs that need not be there."
     )

@@ -6,8 +6,8 @@ A row of 1152 lies in a tile of 2048 columns, since a tile's sides are powers of
 0, which is right for the mean, but centring makes -mean of them, and 896 times mean^2 would enter the variance. So they are
 zeroed again after centring. (With inputs around zero the mistake is nearly invisible: the mean is small.)
 
-Backward, dx needs its own row alone, but dweight and dbias are sums over all rows. A program takes every so many-th tile
-of rows and keeps its sums in registers; at the end it writes them out, and a second kernel adds them (`_column_sums.py`).
+Backward, dx needs its own row alone, but dweight and dbias are sums over all rows. Each of n programs takes every n-th
+tile of rows and keeps its sums in registers; at the end it writes them out, and a second kernel adds them (`_column_sums.py`).
 No atomics: those would add in another order each time. A row too wide for this to stay in registers is cut into blocks of
 columns, and a kernel before finds each row's two sums.
 
@@ -55,7 +55,7 @@ def layer_norm_kernel(
     x_ptr, residual_ptr, weight_ptr, bias_ptr, y_ptr, sum_ptr, mean_ptr, rstd_ptr, rows, width, x_stride, residual_stride,
     EPS: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr, ACC: tl.constexpr,
 ):  # fmt: skip
-    # One program owns ROWS whole rows. Without a residual, residual_ptr and sum_ptr are None.
+    """One program owns ROWS whole rows. Without a residual, residual_ptr and sum_ptr are None."""
     row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)[:, None]
     column = tl.arange(0, BLOCK)[None, :]
     inside = (row < rows) & (column < width)
@@ -88,8 +88,11 @@ def layer_norm_backward_kernel(
     dy_ptr, x_ptr, weight_ptr, mean_ptr, rstd_ptr, along_ptr, dx_ptr, dresidual_ptr, parts_ptr, rows, width, dy_stride,
     x_stride, ROWS: tl.constexpr, BLOCK: tl.constexpr, ACC: tl.constexpr,
 ):  # fmt: skip
-    # One program owns every so many-th tile of ROWS rows: their dx, and its part of dweight and dbias. The tiles hold whole
-    # rows, or one block of their columns; then along_ptr, otherwise None, has the sums that need the whole row.
+    """One program owns every n-th tile of ROWS rows: their dx, and its part of dweight and dbias.
+
+    n is the number of programs that share the rows, the grid's first axis. The tiles hold whole rows, or one block of their
+    columns; then along_ptr, otherwise None, has the two sums that need the whole row.
+    """
     column = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)[None, :]  # below WIDEST + BLOCK: 32 bits
     weight = tl.load(weight_ptr + column, mask=column < width, other=0).to(ACC)
     dweight = tl.zeros([ROWS, BLOCK], ACC)
@@ -131,7 +134,7 @@ def layer_norm_along_kernel(
     dy_ptr, x_ptr, weight_ptr, mean_ptr, rstd_ptr, along_ptr, rows, width, dy_stride, x_stride,
     BLOCK: tl.constexpr, ACC: tl.constexpr,
 ):  # fmt: skip
-    # One program owns one wide row: how far its gradient lies along the mean, and how far along xhat.
+    """One program owns one wide row: how far its gradient lies along the mean, and how far along xhat."""
     row = tl.program_id(0).to(tl.int64)
     mean = tl.load(mean_ptr + row)
     rstd = tl.load(rstd_ptr + row)
@@ -276,7 +279,7 @@ def _backward(
 
 
 def row_tile(rows: int, width: int, numbers: int, per_warp: int) -> dict[str, int]:
-    """A tile of whole rows that holds about so many numbers: several rows where they are short."""
+    """A tile of whole rows that holds about this many numbers: several rows where they are short."""
     BLOCK = triton.next_power_of_2(width)
     ROWS = max(1, min(numbers // BLOCK, triton.next_power_of_2(rows)))
     return {"ROWS": ROWS, "BLOCK": BLOCK, "num_warps": min(16, max(4, ROWS * BLOCK // per_warp))}

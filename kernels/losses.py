@@ -2,8 +2,8 @@
 
 In half precision the logits are widened as they are read: losses come out in float32, gradients in the dtype of the
 logits. No step forward or backward waits for the GPU: which rows are labelled stays a mask, since picking them
-would ask how many there are. Only labels that lie on the GPU already must be fetched to be checked; NumPy arrays are looked
-at before they travel.
+would ask how many there are. Labels are checked on the host: NumPy arrays before they travel, while those that lie on the GPU
+already must be fetched.
 
 The gradient dy of a loss may be a number as well as an array of shape (); what comes back is of the logits' kind.
 Not here: class weights, label smoothing, sums instead of means; logits that are too large to be stored.
@@ -28,7 +28,7 @@ def cross_entropy(
 ) -> tuple[Float[Tensor, ""], CrossEntropySaved]:
     """Mean negative log-likelihood in nats. Labels may be a list.
 
-    Raises IndexError for a label outside [0, C) that is not `ignore_index`, TypeError for labels that are no integers,
+    Raises IndexError for a label outside [0, C) that is not `ignore_index`, TypeError for labels that are not integers,
     ValueError unless there is one for each row of logits.
     """
     if logits.ndim != 2:
@@ -78,7 +78,7 @@ def _labelled(labels: Tensor, ignore_index: int) -> tuple[Tensor, Tensor]:
 
 @launcher
 def mse(x: Float[Tensor, "*shape"], target: Float[Tensor, "*shape"]) -> tuple[Float[Tensor, ""], PairSaved]:
-    """Mean squared error. Raises ValueError unless both have the same shape, TypeError for targets that are no floats."""
+    """Mean squared error. Raises ValueError unless both have the same shape, TypeError for targets that are not floats."""
     _check_target("mse", x, target)
     difference = _widened(x) - _like(x, target)
     return (difference * difference).mean(), PairSaved(x, target)

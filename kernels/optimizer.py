@@ -25,7 +25,7 @@ def adamw_kernel(
     parameter_ptr, master_ptr, gradient_ptr, m_ptr, v_ptr, count, rate_1, rate_decay, root_2,
     B1: tl.constexpr, B2: tl.constexpr, EPS: tl.constexpr, HAS_MASTER: tl.constexpr, BLOCK: tl.constexpr, ACC: tl.constexpr,
 ):  # fmt: skip
-    # One program owns BLOCK consecutive parameters.
+    """One program owns BLOCK consecutive parameters. HAS_MASTER: parameter_ptr is a rounded copy of master_ptr."""
     i = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     inside = i < count
     g = tl.load(gradient_ptr + i, mask=inside, other=0).to(ACC)
@@ -45,7 +45,7 @@ def adamw_kernel(
 class AdamW:
     """Updates the tensors of `parameters` in place; `masters`, `m`, `v` and `step_count` are all of its state.
 
-    Raises TypeError for a parameter that is no floating-point tensor, ValueError for one that is not contiguous: the kernel
+    Raises TypeError for a parameter that is not a floating-point tensor, ValueError for one that is not contiguous: the kernel
     would write into whatever lies between its numbers.
     """
 
@@ -76,8 +76,11 @@ class AdamW:
         self.v = {name: torch.zeros_like(p) for name, p in self.masters.items()}
 
     def step(self, gradients: Mapping[str, torch.Tensor], learning_rate: float) -> None:
-        """One update. Raises ValueError, before anything is written, unless `gradients` has one of the right shape for each
-        of `parameters` and no other."""
+        """One update.
+
+        Raises ValueError, before anything is written, unless `gradients` has one of the right shape for each of `parameters`
+        and no other.
+        """
         learning_rate = as_number("learning_rate", learning_rate)
         gradients = _fitting("gradient", gradients, self.parameters)
         other = next((name for name in gradients if name not in self.parameters), None)
@@ -130,8 +133,11 @@ def _here(array: Any) -> Any:
 
 
 def _fitting(what: str, arrays: Mapping[str, Any], like: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """`arrays` as tensors. Raises ValueError unless there is one of the same shape for each of `like`, TypeError for one that
-    holds no floating-point numbers: `copy_` would repeat a small one, a kernel would read beyond it."""
+    """`arrays` as tensors.
+
+    Raises ValueError unless there is one of the same shape for each of `like` (`copy_` would repeat a small one, a kernel
+    would read beyond it), TypeError for one that does not hold floating-point numbers.
+    """
     tensors = {name: to_tensor(array) for name, array in arrays.items()}
     for name, array in like.items():
         if name not in tensors:

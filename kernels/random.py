@@ -22,13 +22,13 @@ SEED_BITS = 0xFFFFFFFFFFFFFFFF
 
 @triton.jit
 def uniform(bits):
-    # float32 in [0, 1) from 32 random bits, the lowest of which is not used.
+    """float32 in [0, 1) from 32 random bits, the lowest of which is not used."""
     return (bits >> 1).to(tl.float32) * UNIFORM_STEP
 
 
 @triton.jit
 def keep_each(seed, element, drop_prob, factor):
-    # What dropout multiplies these elements by: 0 with probability drop_prob, else factor. Any shape, any numbers.
+    """What dropout multiplies these elements by: 0 with probability drop_prob, else factor. Any shape, any numbers."""
     word0, word1, word2, word3 = tl.randint4x(seed, (element >> 2).to(tl.uint32))
     place = element & 3
     bits = tl.where(place < 2, tl.where(place == 0, word0, word1), tl.where(place == 2, word2, word3))
@@ -37,7 +37,7 @@ def keep_each(seed, element, drop_prob, factor):
 
 @triton.jit
 def keep_fours(seed, counter, drop_prob, factor):
-    # The same for elements 4 c to 4 c + 3 of each counter c: from counters [..., N] a tile [..., 4 N].
+    """`keep_each` for elements 4 c to 4 c + 3 of each counter c: from counters [..., N] a tile [..., 4 N]."""
     word0, word1, word2, word3 = tl.randint4x(seed, counter.to(tl.uint32))
     bits = tl.interleave(tl.interleave(word0, word2), tl.interleave(word1, word3))
     return tl.where(uniform(bits) >= drop_prob, factor, 0.0)
@@ -45,7 +45,7 @@ def keep_fours(seed, counter, drop_prob, factor):
 
 @triton.jit
 def keep_tile(seed, first, drop_prob, factor, COLUMNS: tl.constexpr, ALIGNED: tl.constexpr):
-    # The same for a tile whose rows start at the element numbers first [ROWS, 1]. ALIGNED: all of them multiples of 4.
+    """`keep_each` for a tile whose rows start at the element numbers first [ROWS, 1]. ALIGNED: all are multiples of 4."""
     if ALIGNED:
         return keep_fours(seed, (first >> 2) + tl.arange(0, COLUMNS // 4)[None, :], drop_prob, factor)
     else:

@@ -27,7 +27,7 @@ from minirembert.scalars import as_integer, as_number
 
 @launcher
 def add(a: Float[Tensor, "..."], b: Float[Tensor, "..."]) -> tuple[Float[Tensor, "..."], AddSaved]:
-    """a + b, broadcast against each other, in the wider of their dtypes. Raises TypeError if `b` is no floating-point array."""
+    """a + b, broadcast against each other, in the wider of their dtypes. Raises TypeError unless `b` is floating-point."""
     require("add", "b", b, getattr(b, "shape", ()))
     return a + b, AddSaved(tuple(a.shape), tuple(b.shape))
 
@@ -89,7 +89,7 @@ def select_rows(
 ) -> tuple[Float[Tensor, "N H"], SelectRowsSaved]:
     """Rows of x, counted through its flattened leading axes. `rows` may be a list.
 
-    Raises IndexError for a row that x does not have, TypeError for rows that are no integers.
+    Raises IndexError for a row that x does not have, TypeError for rows that are not integers.
     """
     rows = integers("select_rows", "rows", rows)
     check_ids(on_host(rows), math.prod(x.shape[:-1]), "rows")

@@ -33,7 +33,7 @@ TILE = 4096  # numbers in a tile of short rows: several rows to a program
 
 @triton.jit
 def softmax_kernel(x_ptr, y_ptr, rows, width, x_stride, ROWS: tl.constexpr, BLOCK: tl.constexpr, ACC: tl.constexpr):
-    # One program owns ROWS whole rows.
+    """One program owns ROWS whole rows."""
     row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)[:, None]
     column = tl.arange(0, BLOCK)[None, :]
     inside = (row < rows) & (column < width)
@@ -53,7 +53,7 @@ def softmax_kernel(x_ptr, y_ptr, rows, width, x_stride, ROWS: tl.constexpr, BLOC
 def softmax_backward_kernel(
     dy_ptr, y_ptr, dx_ptr, rows, width, dy_stride, ROWS: tl.constexpr, BLOCK: tl.constexpr, ACC: tl.constexpr
 ):
-    # One program owns ROWS whole rows.
+    """One program owns ROWS whole rows."""
     row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)[:, None]
     column = tl.arange(0, BLOCK)[None, :]
     inside = (row < rows) & (column < width)
@@ -68,7 +68,7 @@ def softmax_backward_kernel(
 
 @triton.jit
 def split_softmax_statistics_kernel(x_ptr, m_ptr, total_ptr, width, x_stride, BLOCK: tl.constexpr, ACC: tl.constexpr):
-    # One program owns one split of one row: its maximum and its sum.
+    """One program owns one split of one row: its maximum and its sum."""
     row, split, splits = tl.program_id(0).to(tl.int64), tl.program_id(1), tl.num_programs(1)
     column = split * BLOCK + tl.arange(0, BLOCK)  # below MOST_BLOCKS x BLOCK: 32 bits
     x = tl.load(x_ptr + row * x_stride + column, mask=column < width, other=-float("inf")).to(ACC)
@@ -84,7 +84,7 @@ def split_softmax_statistics_kernel(x_ptr, m_ptr, total_ptr, width, x_stride, BL
 def split_softmax_kernel(
     x_ptr, m_ptr, total_ptr, y_ptr, width, x_stride, SPLITS: tl.constexpr, BLOCK: tl.constexpr, ACC: tl.constexpr
 ):
-    # One program owns one split of one row, and combines the statistics of all the row's splits for itself.
+    """One program owns one split of one row, and combines the statistics of all the row's splits for itself."""
     row, split, splits = tl.program_id(0).to(tl.int64), tl.program_id(1), tl.num_programs(1)
     other = tl.arange(0, SPLITS)
     ms = tl.load(m_ptr + row * splits + other, mask=other < splits, other=-float("inf"))
@@ -104,7 +104,7 @@ def split_softmax_kernel(
 
 @triton.jit
 def split_softmax_delta_kernel(dy_ptr, y_ptr, delta_ptr, width, dy_stride, BLOCK: tl.constexpr, ACC: tl.constexpr):
-    # One program owns one split of one row: its part of delta.
+    """One program owns one split of one row: its part of delta."""
     row, split, splits = tl.program_id(0).to(tl.int64), tl.program_id(1), tl.num_programs(1)
     column = split * BLOCK + tl.arange(0, BLOCK)  # below MOST_BLOCKS x BLOCK: 32 bits
     dy = tl.load(dy_ptr + row * dy_stride + column, mask=column < width, other=0).to(ACC)
@@ -116,7 +116,7 @@ def split_softmax_delta_kernel(dy_ptr, y_ptr, delta_ptr, width, dy_stride, BLOCK
 def split_softmax_backward_kernel(
     dy_ptr, y_ptr, delta_ptr, dx_ptr, width, dy_stride, SPLITS: tl.constexpr, BLOCK: tl.constexpr, ACC: tl.constexpr
 ):
-    # One program owns one split of one row.
+    """One program owns one split of one row, and adds up the row's delta for itself."""
     row, split, splits = tl.program_id(0).to(tl.int64), tl.program_id(1), tl.num_programs(1)
     other = tl.arange(0, SPLITS)
     # 1. delta: how much the row as a whole would gain
@@ -135,7 +135,7 @@ def softmax(
 ) -> tuple[Float[Tensor, "*batch C"], SoftmaxSaved]:
     """Probabilities along the last axis. `block`: columns of a tile, a power of two; rows that are wider are split.
 
-    Raises ValueError for rows of no numbers, and for a `block` that is no power of two from 16 up.
+    Raises ValueError for rows without numbers, and unless `block` is a power of two from 16 up.
     """
     if x.ndim == 0 or x.shape[-1] == 0:
         raise ValueError(f"softmax: x has shape {tuple(x.shape)}, but a row needs at least one number")
@@ -202,5 +202,6 @@ def one_pass_tile(rows: int, width: int, block: int | None) -> dict[str, int] | 
 
 
 def split_tile(width: int, block: int | None) -> dict[str, int]:
+    """How a wide row is cut: splits of BLOCK columns, and SPLITS, their number rounded up to a power of two."""
     BLOCK = block or SPLIT
     return {"SPLITS": triton.next_power_of_2(triton.cdiv(width, BLOCK)), "BLOCK": BLOCK, "num_warps": 8}

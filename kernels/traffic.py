@@ -38,6 +38,7 @@ class KernelTraffic:
 
     @property
     def total(self) -> int:
+        """Bytes loaded and stored."""
         return self.loaded + self.stored
 
 
@@ -46,14 +47,17 @@ class Traffic(dict[str, KernelTraffic]):
 
     @property
     def loaded(self) -> int:
+        """Bytes loaded by all kernels together."""
         return sum(kernel.loaded for kernel in self.values())
 
     @property
     def stored(self) -> int:
+        """Bytes stored by all kernels together."""
         return sum(kernel.stored for kernel in self.values())
 
     @property
     def total(self) -> int:
+        """Bytes loaded and stored by all kernels together."""
         return self.loaded + self.stored
 
     def __str__(self) -> str:

@@ -1,3 +1,5 @@
+"""Makes `python -m minirembert` the command `minirembert`."""
+
 import sys
 
 from minirembert.cli import main

@@ -18,6 +18,8 @@ NAMES = ("numpy", "triton")
 
 
 class Backend(Protocol):
+    """What a model asks of whoever computes: an op table, arrays brought in and back, an optimizer."""
+
     name: str
     ops: OpTable
     dtype: Any  # of weights and activations, in the backend's own words
@@ -25,8 +27,10 @@ class Backend(Protocol):
     host_dtype: np.dtype[Any]  # the same for NumPy: float32 where NumPy has no such type
 
     def array(self, values: Any) -> Any:
-        """Weights or activations, NumPy's or already its own: in the backend's dtype, where it computes. May share memory
-        with `values`."""
+        """Weights or activations, NumPy's or already its own: in the backend's dtype, where it computes.
+
+        May share memory with `values`.
+        """
 
     def input(self, values: Array) -> Any:
         """Ids, masks, lengths: moved to where the backend computes, and otherwise as they are."""
@@ -74,18 +78,23 @@ class NumpyBackend:
         self.dtype = self.host_dtype = np.dtype(dtype)
 
     def array(self, values: Any) -> Array:
+        """In the backend's dtype; `values` itself where it is such an array already."""
         return np.asarray(values, self.dtype)
 
     def input(self, values: Array) -> Array:
+        """`values` itself: it is where the backend computes."""
         return values
 
     def numpy(self, array: Array) -> Array:
+        """`array` itself."""
         return array
 
     def norm(self, arrays: Iterable[Array]) -> float:
+        """As `numpy_norm` adds it up: array by array, in the arrays' own dtype, then in float64."""
         return numpy_norm(arrays)
 
     def adamw(self, parameters: Mapping[str, Array], **settings: Any) -> Any:
+        """A `training.optimizer.AdamW` of these parameters."""
         from minirembert.training.optimizer import AdamW  # who loads a model to use it needs no optimizer
 
         return AdamW(parameters, **settings)

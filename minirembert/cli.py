@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 
 class Command(NamedTuple):
+    """A subcommand: its line in the help, its options, and the function that runs it."""
+
     summary: str
     add_arguments: Callable[[argparse.ArgumentParser], None]
     run: Callable[[argparse.Namespace], None]

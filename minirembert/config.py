@@ -249,7 +249,7 @@ def _label_names(id2label: Any) -> dict[int, str]:
 
 
 def _inverted(label2id: Any) -> dict[Any, Any]:
-    """id -> label. Raises ValueError for what is no mapping, and for two labels with one id."""
+    """id -> label. Raises ValueError for anything but a mapping, and for two labels with one id."""
     if not isinstance(label2id, Mapping):
         raise ValueError(f"RemBertConfig: label2id must be a mapping from names to numbers, got {label2id!r}")
     inverted = {str(i): label for label, i in label2id.items()}

@@ -1,5 +1,5 @@
 """Writing files so that a crash, a kill or a full disk leaves either the old content or the new, never half of it; writing
-nothing as JSON that is none, and reading JSON that somebody else wrote.
+JSON that every reader takes, and reading JSON that somebody else wrote.
 """
 
 import json
@@ -59,7 +59,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """The same for a new folder. Raises FileExistsError if `path` exists already and is no empty folder."""
+    """The same for a new folder. Raises FileExistsError if `path` exists already, unless it is an empty folder."""
     is_empty = path.is_dir() and not any(path.iterdir())
     if path.exists() and not is_empty:
         raise FileExistsError(f"{path} exists already and is not an empty folder")
@@ -81,7 +81,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 
 def as_folder(folder: str | Path) -> Path:
-    """Raises TypeError for what is no path, ValueError for an empty one, which would be the current folder by accident."""
+    """Raises TypeError for anything but a path, ValueError for an empty one, which would mean the current folder."""
     if not isinstance(folder, str | Path):
         raise TypeError(f"a folder is needed, got {type(folder).__name__} {folder!r}")
     if folder == "":
@@ -101,7 +101,7 @@ def json_text(
     """`values` as JSON that any reader takes, ending in a line feed. `readable`: letters of all scripts as they are.
 
     NumPy's scalars become numbers and switches, dtypes (NumPy's and torch's) their names, tuples lists. Raises ValueError,
-    naming `what` and the place in it, for anything else that JSON cannot hold: NaN and infinity, a key that is no string, a
+    naming `what` and the place in it, for anything else that JSON cannot hold: NaN and infinity, a key that is not a string, a
     set, a path, an array, a value that contains itself.
     """
     try:
@@ -136,7 +136,7 @@ def _json_value(value: Any, place: str, around: tuple[int, ...]) -> Any:
 
 
 def _dtype_name(value: Any) -> Any:
-    """ "float32" for NumPy's and torch's float32; anything else as it is."""
+    """A dtype of NumPy's or torch's by its name, "float32" for one; anything else as it is."""
     if isinstance(value, np.dtype):
         return value.name
     if isinstance(value, type) and issubclass(value, np.generic) and value.__subclasses__() == []:
@@ -154,7 +154,7 @@ def _is_text(text: str) -> bool:
 
 
 def no_file(path: Path) -> str:
-    """What is wrong with `path`, which is no file: a sentence without its full stop."""
+    """What is wrong with `path`, which is not a file: a sentence without its full stop."""
     if path.is_dir():
         return f"{path} is a folder, not a file"
     if path.exists():
@@ -165,7 +165,7 @@ def no_file(path: Path) -> str:
 def read_json(path: Path, limit_bytes: int = JSON_LIMIT) -> dict[str, Any]:
     """The JSON object in a file. NaN and Infinity count as JSON, as Python and transformers write them.
 
-    Raises FileNotFoundError where there is no such file; ValueError, naming the file, for what is no JSON, no object,
+    Raises FileNotFoundError where there is no such file; ValueError, naming the file, where it is not JSON, not an object,
     longer than `limit_bytes`, nested too deeply for Python, or has two values under one key.
     """
     path = Path(path)

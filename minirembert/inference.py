@@ -21,6 +21,8 @@ from minirembert.tokenization.pretrained import PreTrainedTokenizer
 
 
 class Guess(NamedTuple):
+    """One piece that may stand in a mask's place."""
+
     token: str
     probability: float
     text: str  # the sentence with this guess in this mask's place, the other masks left as they are
@@ -42,7 +44,7 @@ def fill_mask(model: RemBertForMaskedLM, tokenizer: PreTrainedTokenizer, text: s
     with np.errstate(all="ignore"):  # what comes of it is looked at below
         logits = model.backend.numpy(model(ids[None]).logits[0])[
             masks, : len(tokenizer)
-        ]  # rows beyond it are no pieces
+        ]  # rows beyond it are not pieces
     _require_finite(logits, f"the logits for {text!r}")
     probabilities, _ = softmax(logits)
     guesses = []
@@ -141,7 +143,7 @@ def _check_vocabulary(model: RemBertPreTrainedModel, tokenizer: PreTrainedTokeni
 
 
 def _require_finite(values: Array, what: str) -> None:
-    """Of weights that hold nan, nothing can be told; and nan is not even JSON."""
+    """Raises ValueError for values that are not finite: they say nothing, and NaN is not even JSON."""
     if not np.isfinite(values).all():
         wrong = values[~np.isfinite(values)][0]
         raise ValueError(f"{what} are not finite (there is {wrong}): the model's weights are damaged, or far too large")

@@ -20,7 +20,7 @@ EVERY = 10.0  # seconds without a word, at most
 
 
 class Progress:
-    """So many of `total` things are done. Of what is counted, and since when, follows how long the rest will take."""
+    """Counts how many of `total` things are done, and tells from the time they took how long the rest will take."""
 
     def __init__(self, title: str, total: int, unit: str, done: int = 0) -> None:
         self.title, self.total, self.unit, self.done = title, total, unit, done
@@ -37,7 +37,7 @@ class Progress:
             _say(self.line())
 
     def line(self) -> str:
-        """ "lab: 37 of 1,000 steps, loss 3.2, 12 s, about 5 min left"."""
+        """The state in one line: "lab: 37 of 1,000 steps, loss 3.2, 12 s, about 5 min left"."""
         seconds, made = time.monotonic() - self._began, self.done - self._first
         parts = [f"{self.title}: {self.done:,} of {self.total:,} {self.unit}", self._text, duration(seconds)]
         if made and self.done < self.total:
@@ -82,7 +82,7 @@ def busy(title: str) -> Iterator[None]:
 
 
 def duration(seconds: float) -> str:
-    """ "12 s", "5 min", "2.0 h"."""
+    """Seconds in the unit that fits: "12 s", "5 min", "2.0 h"."""
     if seconds < 99.5:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 99.5 * 60 else f"{seconds / 3600:.1f} h"

@@ -2,8 +2,8 @@
 
 Python's own and NumPy's scalars are taken alike (`numbers.Integral`, `numbers.Real`, `np.bool_`), since what an array holds
 is what a caller hands on: `config.num_labels = labels.max() + 1`, `seed=rng.integers(2**63)`. Python's True is 1; here a
-switch is no number, and a number no switch. `as_integer`, `as_number` and `as_switch` give Python's own types back: these can
-be written into JSON and handed to a kernel, and they do not widen float32 as a NumPy float64 scalar would.
+switch is not a number, and a number not a switch. `as_integer`, `as_number` and `as_switch` give Python's own types back:
+these can be written into JSON and handed to a kernel, and they do not widen float32 as a NumPy float64 scalar would.
 """
 
 import math
@@ -35,7 +35,7 @@ def is_switch(value: Any) -> bool:
 
 
 def as_integer(name: str, value: Any, least: int | None = None, most: int | None = None) -> int:
-    """`value` as Python's int. Raises TypeError for what is no integer, ValueError outside [least, most]; both name `name`."""
+    """`value` as Python's int. Raises TypeError unless it is an integer, ValueError outside [least, most]; both name `name`."""
     if not is_integer(value):
         raise TypeError(f"{name} must be an integer, got {value!r}")
     if (least is not None and value < least) or (most is not None and value > most):
@@ -44,7 +44,7 @@ def as_integer(name: str, value: Any, least: int | None = None, most: int | None
 
 
 def as_number(name: str, value: Any) -> float:
-    """`value` as Python's float. Raises TypeError for what is no number, ValueError for one that is not finite."""
+    """`value` as Python's float. Raises TypeError for anything but a number, ValueError for one that is not finite."""
     if not isinstance(value, numbers.Real) or isinstance(value, bool):
         raise TypeError(f"{name} must be a number, got {value!r}")
     if not is_number(value):

@@ -57,8 +57,9 @@ def _metavar(name: str, scalar: Any) -> str:
 
 
 def make_plain(settings: Any) -> None:
-    """Of a frozen dataclass: NumPy's scalars become Python's own, a list becomes a tuple and a path a string, where the field
-    is one. So settings can be compared, hashed and written as JSON.
+    """Makes the fields of a frozen dataclass plain, so that settings can be compared, hashed and written as JSON.
+
+    NumPy's scalars become Python's own; a list becomes a tuple, and a path a string, where the field is one.
     """
     for name, (kind, many, _) in _kinds(type(settings)).items():
         value = getattr(settings, name)
@@ -110,7 +111,7 @@ KINDS: dict[Any, tuple[str, Callable[[Any], bool]]] = {
 
 
 def require_integers(settings: Any, least: int, *names: str) -> None:
-    """Raises ValueError, naming the field, for one that is no integer of at least `least`."""
+    """Raises ValueError, naming the field, for one that is not an integer of at least `least`."""
     for name in names:
         value = getattr(settings, name)
         if not is_integer(value) or value < least:
@@ -118,7 +119,7 @@ def require_integers(settings: Any, least: int, *names: str) -> None:
 
 
 def require_positive(settings: Any, *names: str) -> None:
-    """Raises ValueError, naming the field, for one that is no number above 0, or none that is finite."""
+    """Raises ValueError, naming the field, for one that is not a finite number above 0."""
     for name in names:
         value = getattr(settings, name)
         if not is_number(value) or value <= 0:

@@ -17,6 +17,8 @@ from minirembert.ops import OpTable
 
 
 class Step(NamedTuple):
+    """One op as the tape has recorded it."""
+
     op: str
     inputs: tuple[Any, ...]
     output: Any

@@ -75,7 +75,7 @@ class Property(NamedTuple):
 
         said = ""
         try:
-            _for_every_case(self.op, self.values, self._examples(impl), on_a_case)
+            _for_every_case(self.op, self.values, self._examples(impl), on_a_case, **self._phases)
         except Exception as error:
             cause: BaseException = error
             while cause.__cause__ is not None:  # what happens in a kernel, the interpreter wraps
@@ -91,6 +91,11 @@ class Property(NamedTuple):
     def cases(self, impl: Impl) -> list[Case]:
         """Those that `test` tries, the smallest first."""
         return _smallest_first(self.op, self.values, self._examples(impl))
+
+    @property
+    def _phases(self) -> dict[str, Any]:
+        """A rule that brings along what it looks for is as slow on a small case: there is nothing to shrink."""
+        return {"phases": (Phase.generate,)} if self.enough <= 4 else {}
 
     def _examples(self, impl: Impl) -> int:
         every = settings.default.max_examples

@@ -356,7 +356,7 @@ def _scale(draw: st.DrawFn, op: str, rng: np.random.Generator) -> Any:
     batch, width = _batch_and_width(draw)
     shape = draw(st.sampled_from(((*batch, width), ())))
     by_feature = in_float32(rng.standard_normal(shape[-1:]))
-    return [shape], {"factor": draw(st.sampled_from((0.5, -3.0, 0.0, by_feature)))}
+    return [shape], {"factor": by_feature if draw(st.booleans()) else draw(st.sampled_from((0.5, -3.0, 0.0)))}
 
 
 @cases_of("reshape")

@@ -5,7 +5,7 @@ The walk over the tiles is that of `plain.py`, where it is explained. What comes
 Bias. Where one is added, scores and exponentials are to base e: the lowest number times log2 e would be infinite, and a row of
 equal scores of -1e9 must remain one of equal scores. Elsewhere they are in bits, as in `plain.py`.
 
-Dropout. Probability (b, h, s, t) of (B, h, S, T) is decided by its number among all, so whoever has the tile draws it again.
+Dropout. Probability (b, h, s, t) of (B, h, S, T) is decided by its number among all, so every program draws those of its tile.
 
 A query that sees nothing has all scores at the lowest number and averages all T keys alike. Next to such a number log T is
 lost in rounding: lse is the lowest number itself, and log T is all in lse_rest.
@@ -81,8 +81,11 @@ def sight_of(at, sequence, bias, mask, dropout, shape):
 
 @triton.jit
 def keys_of(at, sequence, bias, mask):
-    """How many of the T keys are real; and how many are read. What lies beyond a length may be anything, NaN for one, and is
-    read for nobody but a query that sees nothing, which averages all. Beside a bias there may always be such a query."""
+    """How many of the T keys are real, and how many are read.
+
+    What lies beyond a length may be anything, NaN for one, and is read only for a query that sees nothing, which averages
+    all keys. Beside a bias there may always be such a query.
+    """
     if mask.key_lengths is None:
         return sequence.T, sequence.T
     else:
@@ -104,8 +107,11 @@ def draws_of(at, sequence, dropout, shape):
 
 @triton.jit
 def keys_seen(first_query, sequence, sight, bias, mask, tile):
-    """(whole, end): no key before `whole`, which is whole blocks, is hidden from any query of the block by its place, and
-    all keys from `end` on are hidden from all of them."""
+    """(whole, end): where the keys begin to be hidden from some query of the block, and from all of them.
+
+    No key before `whole`, a multiple of the block of keys, is hidden from any query by its place; from `end` on, all keys are
+    hidden from all queries.
+    """
     first_sees, last_sees = sight.keys, sight.keys
     if mask.causal:
         first_sees = tl.minimum(sight.keys, first_query + 1 + sight.ahead)
@@ -118,8 +124,10 @@ def keys_seen(first_query, sequence, sight, bias, mask, tile):
 
 @triton.jit
 def queries_that_see(first_key, sequence, sight, bias, mask, tile):
-    """(start, whole): all keys of the block are hidden from the queries before `start`, and by their place none from the
-    queries from `whole` on."""
+    """(start, whole): where the queries begin that see some key of the block, and those that see all of it.
+
+    All keys of the block are hidden from the queries before `start`; from `whole` on, their place hides none.
+    """
     start, whole = 0, 0
     if mask.causal:
         start = tl.maximum(first_key - sight.ahead, 0) // tile.queries * tile.queries
@@ -486,7 +494,7 @@ def attention_general_keys_kernel(
 
 @triton.jit
 def store_key_gradients(total, dk, dv, first_key, at, sequence, sight, mask, shape, tile):
-    """Of all T keys. What was not read gets nothing, also where dy or a row of P is NaN."""
+    """Writes dk and dv of this block of keys. A key that was not read gets 0, even where dy or a row of P is NaN."""
     dk_tile, dv_tile = total.dk * shape.D**-0.5, total.dv
     if mask.key_lengths is not None:
         read = first_key + tl.arange(0, tile.keys)[:, None] < sight.read

@@ -70,7 +70,7 @@ def attention(
     """Each query's average of the values. `block`: queries and keys of a tile, powers of two from 16.
 
     `bias` must broadcast to (B, h, S, T). Lengths that are on a GPU already are waited for, to be checked. Raises
-    ValueError if a shape does not match, T is 0, H is no multiple of `num_heads`, H / `num_heads` is above 128, a length is
+    ValueError if a shape does not match, T is 0, H is not a multiple of `num_heads`, H / `num_heads` is above 128, a length is
     outside [0, T], `drop_prob` outside [0, 1) or `seed` outside 64 bits; TypeError if a dtype is not the one of q.
     """
     _check("attention", q, k, v, num_heads, bias, causal, drop_prob, seed, block)
@@ -256,7 +256,7 @@ def is_plain(problem: "Problem") -> bool:
 
 # How many queries and keys make a tile, by how many warps, in how many stages of loading ahead. A tile is as large as the
 # registers of its program allow: a larger one reads less, one that does not fit goes back and forth to memory.
-# "one block": forward over at most so many keys; "head": backward where queries and keys are at most so many queries.
+# "one block": forward over at most this many keys; "head": backward where queries and keys are at most this many queries.
 # Tensor cores take float16 and bfloat16; exact products of float32 and float64 hold all their factors in registers.
 GENERAL_TILES = {
     ("half", 64): {
@@ -289,7 +289,7 @@ TILES_WITH_BIAS = {
     },
     ("half", 128): {"forward": (64, 64, 8, 2)},
 }  # fmt: skip
-# Of the second rung. Those of half precision and 64 features were the fastest of some two dozen on an H200.
+# The second rung's tiles. Those of half precision and 64 features were the fastest of some two dozen on an H200.
 PLAIN_TILES = GENERAL_TILES | {
     ("half", 64): {
         "one block": (64, 128, 4, 1), "forward": (64, 64, 4, 3),
@@ -374,7 +374,7 @@ class Problem(NamedTuple):
     bias: Bias
     dropout: Dropout
     seed: int
-    # The same for the launcher, in Python's own types.
+    # Once more for the launcher, in Python's own types.
     sequences: int
     features: int  # of a head
     causal: bool
@@ -388,7 +388,7 @@ def problem_of(
     causal: bool, drop_prob: float, seed: int,
 ) -> Problem:  # fmt: skip
     """What all kernels are told alike. Packed sequences whose ends are on a GPU alone are waited for."""
-    num_heads, causal, drop_prob = int(num_heads), bool(causal), float(drop_prob)  # NumPy's are none for Triton
+    num_heads, causal, drop_prob = int(num_heads), bool(causal), float(drop_prob)  # Triton does not take NumPy's
     firsts = None
     if cu_seqlens is None:
         (batch, S, _), T = q.shape, k.shape[1]

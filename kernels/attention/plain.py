@@ -377,7 +377,7 @@ def attention_plain_keys_kernel(q, k, v, dy, statistics, delta_ptr, dk, dv, shap
 
 @triton.jit
 def store_key_gradients(total, dk, dv, first_key, at, sequence, sight, mask, shape, tile, CHECK: tl.constexpr):
-    """Of all T keys. What was not read gets nothing, also where dy or a row of P is NaN."""
+    """Writes dk and dv of this block of keys. A key that was not read gets 0, even where dy or a row of P is NaN."""
     dk_tile, dv_tile = total.dk * shape.D**-0.5, total.dv
     if mask.key_lengths is not None:
         read = first_key + tl.arange(0, tile.keys)[:, None] < sight.keys

@@ -56,12 +56,15 @@ class Grammar:
         return [Piece(form, upos, concept, role) for form, upos in self.lexicon.words(concept, column)]
 
     def numeral(self, phrase: NounPhrase, role: str) -> list[Piece]:
+        """The number word of a phrase; no piece for "one" and "many"."""
         return self.say(phrase.number, "form", role) if phrase.number in _NUMERALS else []
 
     def adjective(self, phrase: NounPhrase, column: str, role: str) -> list[Piece]:
+        """The adjective of a phrase in its form `column`; no piece where there is none."""
         return [] if phrase.adjective is None else self.say(phrase.adjective, column, role)
 
     def time(self, event: Event) -> list[Piece]:
+        """The time of an event; no piece where it has none."""
         return [] if event.time is None else self.say(event.time, "form", "time")
 
     def marker(self, event: Event) -> str | None:
@@ -71,6 +74,7 @@ class Grammar:
 
 
 def is_name(phrase: NounPhrase) -> bool:
+    """Whether the noun is the name of a person or a place, which takes neither article nor adjective."""
     return CONCEPTS[phrase.noun].kind != "noun"
 
 
@@ -80,13 +84,17 @@ def is_bare(phrase: NounPhrase) -> bool:
 
 
 def object_role(event: Event) -> str:
+    """The role of the words of an object: "goal" after a verb of motion, else "object"."""
     return "goal" if VERB_FRAMES[event.verb].motion else "object"
 
 
 class English(Grammar):
+    """English: nothing agrees but the verb's -s, and a verb is negated with do."""
+
     language = "en"
 
     def noun_phrase(self, phrase: NounPhrase, role: str) -> list[Piece]:
+        """the, numeral, adjective, noun."""
         if is_name(phrase):
             return self.say(phrase.noun, "form", role)
         return [
@@ -97,6 +105,7 @@ class English(Grammar):
         ]
 
     def clause(self, event: Event) -> list[Piece]:
+        """Subject, (do not) verb, object, place, time."""
         plural = event.subject.plural
         pieces = self.noun_phrase(event.subject, "subject")
         if event.negated:
@@ -116,9 +125,12 @@ class English(Grammar):
 
 
 class Spanish(Grammar):
+    """Spanish: articles and adjectives in the gender and number of their noun."""
+
     language = "es"
 
     def noun_phrase(self, phrase: NounPhrase, role: str, article: bool = False) -> list[Piece]:
+        """Article, numeral, noun, adjective. `article`: even a mass noun has one."""
         if is_name(phrase):
             return self.say(phrase.noun, "form", role)
         number = "plural" if phrase.plural else "singular"
@@ -140,6 +152,7 @@ class Spanish(Grammar):
         return adposition + pieces
 
     def clause(self, event: Event) -> list[Piece]:
+        """Subject, (no) verb, (a) object, place, time."""
         pieces = self.noun_phrase(event.subject, "subject")
         if event.negated:
             pieces.append(Piece("no", "ADV", None, "negation"))
@@ -160,9 +173,12 @@ class Spanish(Grammar):
 
 
 class Indonesian(Grammar):
+    """Indonesian: no agreement, a doubled plural, and itu at the end of a definite phrase."""
+
     language = "id"
 
     def noun_phrase(self, phrase: NounPhrase, role: str, definite: bool = True) -> list[Piece]:
+        """Numeral, noun, adjective, itu. Without `definite`, itu stands in the plural only."""
         if is_name(phrase):
             return self.say(phrase.noun, "form", role)
         # The doubled plural and a numeral exclude each other: tiga dokter itu, dokter-dokter itu.
@@ -174,6 +190,7 @@ class Indonesian(Grammar):
         return pieces
 
     def clause(self, event: Event) -> list[Piece]:
+        """Time, subject, (tidak) verb, object, place."""
         pieces = self.time(event) + self.noun_phrase(event.subject, "subject")
         if event.negated:
             pieces.append(Piece("tidak", "PART", None, "negation"))
@@ -191,11 +208,14 @@ class Indonesian(Grammar):
 
 
 class Mandarin(Grammar):
+    """Mandarin: no inflection, no blanks, a measure word between 那 or a numeral and the noun."""
+
     language = "zh"
     full_stop = "。"
     blanks = False
 
     def noun_phrase(self, phrase: NounPhrase, role: str, definite: bool = True) -> list[Piece]:
+        """那, numeral, measure word, adjective with 的, noun. Without `definite`, 那 stands in the plural only."""
         if is_name(phrase):
             return self.say(phrase.noun, "form", role)
         pieces = []
@@ -212,6 +232,7 @@ class Mandarin(Grammar):
         return pieces + self.say(phrase.noun, "form", role)
 
     def clause(self, event: Event) -> list[Piece]:
+        """Subject, time, (不) place, verb, object."""
         pieces = self.noun_phrase(event.subject, "subject") + self.time(event)
         if event.negated:
             pieces.append(Piece("不", "ADV", None, "negation"))
@@ -229,6 +250,8 @@ class Mandarin(Grammar):
 
 
 class Hindi(Grammar):
+    """Hindi: postpositions, direct and oblique case, adjectives and verbs that agree."""
+
     language = "hi"
     full_stop = "।"
 
@@ -236,6 +259,7 @@ class Hindi(Grammar):
     OBLIQUE_ONLY = "∅"
 
     def noun_phrase(self, phrase: NounPhrase, role: str, oblique: bool = False) -> list[Piece]:
+        """Numeral, adjective, noun; `oblique` before a postposition."""
         if is_name(phrase):
             return self.say(phrase.noun, "form", role)
         number = "plural" if phrase.plural else "singular"
@@ -262,6 +286,7 @@ class Hindi(Grammar):
         return [*pieces, Piece("हैं" if plural else "है", "AUX", None, "verb")]
 
     def clause(self, event: Event) -> list[Piece]:
+        """Subject, time, place, object, (नहीं) verb + है."""
         pieces = self.noun_phrase(event.subject, "subject") + self.time(event)
         if event.relation is not None and event.place is not None:
             pieces += self.noun_phrase(event.place, "place", oblique=True)
@@ -278,9 +303,12 @@ class Hindi(Grammar):
 
 
 class Esperanto(Grammar):
+    """Esperanto: adjectives in the number and case of their noun, and an accusative for the object."""
+
     language = "eo"
 
     def noun_phrase(self, phrase: NounPhrase, role: str, accusative: bool = False) -> list[Piece]:
+        """la, numeral, adjective, noun; `accusative` for an object without a preposition."""
         if is_name(phrase):
             return self.say(phrase.noun, "form", role)
         column = ("accusative_" if accusative else "") + ("plural" if phrase.plural else "singular")
@@ -292,6 +320,7 @@ class Esperanto(Grammar):
         ]
 
     def clause(self, event: Event) -> list[Piece]:
+        """Time, subject, (ne) verb, object, place."""
         pieces = self.time(event) + self.noun_phrase(event.subject, "subject")
         if event.negated:
             pieces.append(Piece("ne", "PART", None, "negation"))

@@ -33,10 +33,12 @@ class NounPhrase:
 
     @property
     def plural(self) -> bool:
+        """Whether the phrase is of more than one: "many", or a numeral."""
         return self.number != ONE
 
     @property
     def key(self) -> str:
+        """Its concepts as number, adjective, noun: a part of the meaning's key."""
         if self.adjective is None:
             return f"{self.number} {self.noun}"
         return f"{self.number} {self.adjective} {self.noun}"
@@ -56,6 +58,7 @@ class Event:
 
     @property
     def key(self) -> str:
+        """Its concepts as `verb(subject; object) relation place time`, with "not " before a negated verb."""
         text = f"{'not ' if self.negated else ''}{self.verb}({self.subject.key}"
         if self.object is not None:
             text += f"; {self.object.key}"
@@ -79,6 +82,7 @@ class Meaning:
 
     @property
     def key(self) -> str:
+        """The identity of the meaning: the keys of its events, around the connective."""
         if self.second is None:
             return self.first.key
         return f"{self.first.key} {self.connective} {self.second.key}"
@@ -90,6 +94,7 @@ class Meaning:
 
     @property
     def events(self) -> tuple[Event, ...]:
+        """One event or two, in the order in which they are told."""
         return (self.first,) if self.second is None else (self.first, self.second)
 
 

@@ -78,6 +78,7 @@ class Choice:
         self._sums = list(accumulate(weights))
 
     def draw(self, rng: random.Random) -> str:
+        """One of the options, each with a probability proportional to its weight."""
         # rng.random() alone is promised to stay the same in every version of Python.
         return self.options[bisect(self._sums, rng.random() * self._sums[-1], 0, len(self.options) - 1)]
 

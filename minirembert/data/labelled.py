@@ -1,8 +1,8 @@
 """Labelled examples: sentences and sentence pairs from TSV or JSONL, tagged words from CoNLL-U.
 
 TSV files begin with a line of column names, JSONL files have one object a line; both need `label` and either `text` or
-`text_a` and `text_b`. A class is known by the text of its label: in JSONL 1, 1.0 and "1" are one, and true is "True". Of
-CoNLL-U (universaldependencies.org/format) the word forms and universal tags (UPOS) are read.
+`text_a` and `text_b`. A class is known by the text of its label: in JSONL 1, 1.0 and "1" are one, and true is "True". What is
+read of CoNLL-U (universaldependencies.org/format) are the word forms and universal tags (UPOS).
 """
 
 import json
@@ -39,6 +39,8 @@ class Sentence(NamedTuple):
 
 
 class TaggedSentence(NamedTuple):
+    """The word forms of a sentence, and the universal tag (UPOS) of each."""
+
     words: tuple[str, ...]
     tags: tuple[str, ...]
 

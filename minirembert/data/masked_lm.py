@@ -27,12 +27,15 @@ class SpecialIds(Protocol):
     pad_token_id: int
 
     @property
-    def all_special_ids(self) -> list[int]: ...
+    def all_special_ids(self) -> list[int]:
+        """The ids that are never masked, nor put in the place of a masked one."""
 
     def __len__(self) -> int: ...
 
 
 class Language(NamedTuple):
+    """The text of one language."""
+
     name: str
     lines: list[list[int]]  # token ids, without special tokens
 
@@ -113,8 +116,10 @@ class MaskedLMData:
 def mask_tokens(
     ids: Integer[Array, "B S"], tokenizer: SpecialIds, rng: np.random.Generator, mask_prob: float = MASK_PROB
 ) -> tuple[Integer[Array, "B S"], Integer[Array, "B S"]]:
-    """Inputs and labels: 15% of the ordinary tokens are to be guessed, 80% of them hidden behind [MASK], 10% behind a
-    random piece, 10% left in sight. At least one token is chosen where there is one."""
+    """Inputs and labels: a share `mask_prob` of the ordinary tokens is to be guessed, at least one where there is one.
+
+    Of these, 80% are hidden behind [MASK], 10% behind a random piece, and 10% are left in sight. Labels are -100 elsewhere.
+    """
     ordinary = ~np.isin(ids, tokenizer.all_special_ids)
     chosen = ordinary & (rng.random(ids.shape) < mask_prob)
     if not chosen.any() and ordinary.any():

@@ -22,6 +22,8 @@ from minirembert.ops.array import Array
 
 @dataclass
 class GenerationOutput(ModelOutput):
+    """What `generate` returns with `return_dict_in_generate`."""
+
     sequences: Array | None = None  # (B * num_return_sequences, length) int64
     sequences_scores: Array | None = None  # (B * num_return_sequences,) float64, of beam search
 

@@ -37,7 +37,7 @@ class Search:
     def step(self, log_probs: Array) -> Array:
         """Takes the log probabilities (beams, V) of each beam's next token. Returns the beams (k,) that were continued."""
         k, settings = self.plan.settings.num_beams, self.plan.settings
-        # 1. the best continuations of all beams together: so many that k go on, even if all that can end do
+        # 1. the best continuations of all beams together: enough for k to go on, even if all that can end do
         totals = self.scores[:, None] + log_probs
         best = highest(totals.reshape(-1), max(2, 1 + len(self.plan.eos)) * k)
         beams, tokens = np.divmod(best, log_probs.shape[1])

@@ -27,7 +27,7 @@ class NextToken:
     def __call__(self, sequences: Array, parents: Array | None = None) -> Array:
         """(N, t) ids -> (N, V) float64. `parents` (N,): which sequence of the last call each of these continues.
 
-        The first call takes the prompts, one row each. Raises ValueError where the highest logit is no finite number.
+        The first call takes the prompts, one row each. Raises ValueError where the highest logit is not finite.
         """
         if parents is not None and not np.array_equal(parents, np.arange(len(self.origin))):
             self.origin = self.origin[parents]

@@ -13,8 +13,10 @@ from minirembert.ops.embedding import check_ids
 
 
 class Prompt(NamedTuple):
+    """B prompts of S tokens, the shorter ones padded on the left."""
+
     ids: Array  # (B, S) int64
-    padding: Array  # (B,): the tokens on the left of each prompt that are none
+    padding: Array  # (B,): how many tokens on the left of each prompt are padding
     token_type_ids: Array  # (B, S)
     encoder_hidden_states: Any  # (B, T, H), or None
     encoder_attention_mask: Array | None  # (B, T)

@@ -10,14 +10,16 @@ from minirembert.ops.array import Array
 
 
 def log_softmax(logits: Array) -> Array:
-    """(N, V) -> (N, V)"""
+    """Log-probabilities along each row, (N, V) -> (N, V)."""
     shifted = logits - logits.max(axis=1, keepdims=True)
     return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
 
 
 def adjusted(scores: Array, sequences: Array, padding: Array, plan: Plan) -> Array:
-    """The scores after `sequences` (N, t), of which `padding` (N,) tokens are none: with the repetition penalty, and without
-    an eos while they are too short."""
+    """The scores after `sequences` (N, t): with the repetition penalty, and without an eos while they are too short.
+
+    `padding` (N,): how many tokens on the left of each sequence are padding.
+    """
     scores = penalise_repetition(scores, sequences, padding, plan.settings.repetition_penalty)
     if sequences.shape[1] < plan.min_length:
         scores[:, plan.eos] = -np.inf

@@ -103,7 +103,7 @@ class GenerationSettings:
 
 
 def read_settings(given: dict[str, Any]) -> GenerationSettings:
-    """Raises TypeError for a name that is none, ValueError for a value that makes no sense."""
+    """Raises TypeError for an unknown name, ValueError for a value that makes no sense."""
     known = [field.name for field in fields(GenerationSettings)]
     for name in given:
         if name not in known:

@@ -25,6 +25,7 @@ class Convention:
     rounding: Literal["rounded", "cut"]
 
     def counts(self, component: str, phase: Phase) -> bool:
+        """Whether the parameters of a component count in a phase; a component that no field is about always does."""
         if component == "pooler":
             return phase in self.pooler
         switches = {

@@ -114,11 +114,13 @@ class Experiment:
 
     @property
     def steps(self) -> int:
+        """Steps that the run reports: of pre-training, or with tasks those of all fine-tunings together."""
         tasks = self.finetuning
         return self.training.steps if tasks is None else len(tasks.dropped) * sum(map(tasks.steps_of, tasks.tasks))
 
     @property
     def needs(self) -> Mapping[str, Job]:
+        """The pre-training of the same model, where there are tasks to fine-tune it on."""
         return {} if self.finetuning is None else {"pretraining": self.pretraining}
 
     def run(self, context: Context) -> Result:
@@ -142,7 +144,7 @@ class Experiment:
 
 @dataclass(frozen=True)
 class Twins:
-    """A tied and an untied model of one seed: which side of the untied one does the tied matrix resemble?"""
+    """A tied and an untied model of one seed: which side of the untied one the tied matrix resembles."""
 
     tied: Experiment
     untied: Experiment
@@ -155,14 +157,17 @@ class Twins:
 
     @property
     def seed(self) -> int:
+        """The seed of both models."""
         return self.tied.seed
 
     @property
     def steps(self) -> int:
+        """0: nothing is trained here."""
         return 0
 
     @property
     def needs(self) -> Mapping[str, Job]:
+        """The pre-training of both models."""
         return {"tied": self.tied.pretraining, "untied": self.untied.pretraining}
 
     def run(self, context: Context) -> Result:
@@ -207,6 +212,7 @@ class Baseline(Experiment):
 
     @property
     def pretraining(self) -> Experiment:
+        """The pre-training as an `Experiment`: `replace` would make a `Baseline` of it."""
         return Experiment(self.variant, self.world, self.training, None, self.seed)
 
     def run(self, context: Context) -> Result:

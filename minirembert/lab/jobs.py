@@ -26,7 +26,7 @@ class Context:
     results: Mapping[str, Result] = field(default_factory=dict)
 
     def result(self, need: str) -> Result:
-        """Of one of the job's needs. Raises ValueError where it was not handed over."""
+        """The result of one of the job's needs. Raises ValueError where it was not handed over."""
         if need not in self.results:
             raise ValueError(f"this run needs the result of another, {need}: `minirembert.lab.runs.records` makes both")
         return self.results[need]
@@ -41,12 +41,15 @@ class Job(Protocol):
     kind: ClassVar[str]
 
     @property
-    def steps(self) -> int: ...
+    def steps(self) -> int:
+        """How many steps `run` will report."""
 
     @property
-    def needs(self) -> Mapping[str, "Job"]: ...
+    def needs(self) -> Mapping[str, "Job"]:
+        """The jobs whose results `run` is handed, by the names under which it asks for them."""
 
-    def run(self, context: Context) -> Result: ...
+    def run(self, context: Context) -> Result:
+        """Does the work and gives back what was measured. `context` is told of every step done."""
 
 
 def settings_of(job: Job) -> dict[str, Any]:

@@ -16,6 +16,7 @@ INDENT, LINE = 7 * " ", 110  # of what `list` prints
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the actions run, report and list, each with its options and, as `act`, the function that does it."""
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
 
     run = actions.add_parser("run", help="run a claim's experiments and judge them by its rule")

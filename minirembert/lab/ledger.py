@@ -60,10 +60,12 @@ class Array(NamedTuple):
 
     @property
     def component(self) -> str:
+        """The component that its numbers count under, one of the lines of the ledger."""
         return next(component for part, component in _COMPONENT_OF.items() if part in self.name)
 
     @property
     def size(self) -> int:
+        """How many numbers all its copies have."""
         return self.copies * math.prod(self.shape)
 
 
@@ -83,6 +85,7 @@ def arrays(sizes: Sizes, phase: Phase) -> Iterator[Array]:
 
 
 def layers(sizes: Sizes, phase: Phase) -> int:
+    """The number of blocks in a phase: fine-tuning does without the dropped ones."""
     return sizes.num_hidden_layers - (sizes.dropped_layers if phase == FINETUNING else 0)
 
 
@@ -96,6 +99,7 @@ def parameters(sizes: Sizes, phase: Phase, convention: Convention = HUGGING_FACE
 
 
 def total(sizes: Sizes, phase: Phase, convention: Convention = HUGGING_FACE) -> int:
+    """The parameters of all components that count in a phase under a convention."""
     return sum(parameters(sizes, phase, convention).values())
 
 

@@ -12,6 +12,7 @@ from minirembert.lab.sizes import HEADS, Sizes
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds an option for each field of `Sizes`, then those for what is counted and what is written."""
     sizes = parser.add_argument_group("sizes", "of the model; RemBERT's where they are not given")
     for field in fields(Sizes):
         name, help = "--" + field.name.replace("_", "-"), field.metadata["help"]

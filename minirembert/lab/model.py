@@ -122,9 +122,11 @@ class LabModel(RemBertForMaskedLM):
 
     @classmethod
     def from_pretrained(cls, *inputs: Any, **named: Any) -> NoReturn:
+        """Raises TypeError: a LabModel is built from `Sizes`, not read from a folder."""
         raise TypeError("LabModel is built from Sizes; what it saves is read by RemBertForMaskedLM.from_pretrained")
 
     def resize_token_embeddings(self, new_num_tokens: int, seed: int = 0) -> NoReturn:
+        """Raises TypeError: the vocabulary is fixed by the `Sizes`."""
         raise TypeError("the vocabulary of a LabModel is fixed by its Sizes")
 
 

@@ -40,6 +40,8 @@ class Printed(NamedTuple):
 
 
 class Row(NamedTuple):
+    """A model of the paper, with what is printed about it."""
+
     tables: tuple[int, ...]
     name: str
     sizes: Sizes
@@ -49,6 +51,7 @@ class Row(NamedTuple):
     why: str = ""  # why a printed count is not ours
 
     def parameters(self, phase: Phase) -> int:
+        """Our count in a phase, under the row's convention."""
         return total(self.sizes, phase, self.convention)
 
     def millions(self, phase: Phase) -> int:
@@ -69,6 +72,7 @@ class Row(NamedTuple):
 
     @property
     def agrees(self) -> bool:
+        """Whether our figures are the printed ones, for all that the paper prints."""
         return self.recount() == self.printed
 
 

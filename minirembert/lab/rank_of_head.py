@@ -54,11 +54,11 @@ class HeadExperiment:
         for name in ("spread", "learning_rate"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
-        self.sizes  # noqa: B018  # refuses what is no size
+        self.sizes  # noqa: B018  # refuses sizes that no model can have
 
     @property
     def sizes(self) -> Sizes:
-        """Of a lab model without blocks: its head is the one that is fitted."""
+        """The sizes of a lab model without blocks, whose head is the one that is fitted."""
         return Sizes(
             vocab_size=self.vocab_size,
             input_embedding_size=1,
@@ -71,6 +71,7 @@ class HeadExperiment:
 
     @property
     def needs(self) -> Mapping[str, Job]:
+        """Empty: the experiment uses the result of no other job."""
         return {}
 
     def teacher(self) -> Float[Array, "contexts V"]:

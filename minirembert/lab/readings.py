@@ -66,7 +66,7 @@ def sentence_vectors(
 ) -> tuple[Float[Array, "layers N H"], Integer[Array, " N"]]:
     """The mean of each sentence's word states (paper, A.9), in float64, and over how many words it was taken.
 
-    Words whose ids are `left_out` do not count. Of two languages leave out what they share (`corpus.shared_ids`): a word
+    Words whose ids are `left_out` do not count. Between two languages leave out what they share (`corpus.shared_ids`): a word
     that is the same in both would find the translation without any meaning. A sentence with no other word has the count 0,
     and zeros for a vector.
     """

@@ -1,4 +1,4 @@
-"""Does a sentence find its translation, and a word its own, among the nearest vectors of the other language? (paper, A.9)"""
+"""Whether a sentence finds its translation, and a word its own, among the nearest vectors of the other (paper, A.9)."""
 
 from collections.abc import Mapping
 from itertools import permutations
@@ -43,7 +43,9 @@ def retrieval(
 
 
 def retrieval_by_layer(fitted: Mapping[str, Reading], scored: Mapping[str, Reading], corpus: Corpus) -> dict[str, Any]:
-    """P@1 of sentences by layer, L + 1 numbers each, averaged over all ordered pairs of languages:
+    """P@1 of sentences by layer, averaged over all ordered pairs of languages.
+
+    The first three have L + 1 numbers, the others one:
 
         with_mean          the mean difference of the two languages is added, then the nearest in L2: the paper's way
         without_mean       the same without it

@@ -55,7 +55,7 @@ class Cache:
         return f"{job.kind}-{_digest(json.dumps([FORMAT, job.kind, settings_of(job)], sort_keys=True))}"
 
     def load(self, job: Job) -> Record | None:
-        """The record of a job, or None where there is none. Raises ValueError, naming the file, for one that is damaged."""
+        """The record of a job; None if it has not run. Raises ValueError, naming the file, for one that is damaged."""
         path = self.folder / f"{self.name(job)}.json"
         if not path.exists():
             return None
@@ -169,8 +169,10 @@ def _counted(title: str, total: int) -> Iterator[Callable[[int], None]]:
 
 
 def _with_needs(jobs: Iterable[Job]) -> list[Job]:
-    """Every job once, after what it needs (which needs nothing itself). Jobs of one seed stand together, so that a process
-    builds a corpus once."""
+    """Every job once, after what it needs (which needs nothing itself).
+
+    Jobs of one seed stand together, so that a process builds a corpus once.
+    """
     every: dict[Job, None] = {}
     for job in jobs:
         every |= dict.fromkeys([*job.needs.values(), job])
@@ -186,8 +188,10 @@ class _Worker(NamedTuple):
 
 
 def _compute_at_once(cache: Cache, jobs: list[Job], number: int, report: Callable[[int], None]) -> None:
-    """Hands the jobs to `number` processes, the next job to whoever is free. After an error no job is begun; those that run
-    are finished and kept, and then it is raised."""
+    """Hands the jobs to `number` processes, the next job to whoever is free.
+
+    After an error no job is begun; those that run are finished and kept, and then the error is raised.
+    """
     context = multiprocessing.get_context("spawn")  # a fork would copy threads' locks, and a GPU's state
     waiting = iter(jobs)
     workers: list[_Worker] = []

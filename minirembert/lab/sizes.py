@@ -83,21 +83,25 @@ class Sizes:
 
     @property
     def heads(self) -> int:
+        """h, attention heads in each block; an int, where the field's type allows None."""
         assert self.num_attention_heads is not None
         return self.num_attention_heads
 
     @property
     def intermediate(self) -> int:
+        """I, the width inside a feed-forward block, likewise."""
         assert self.intermediate_size is not None
         return self.intermediate_size
 
     @property
     def outputs(self) -> int:
+        """O, the width of the output embedding, likewise."""
         assert self.output_embedding_size is not None
         return self.output_embedding_size
 
     @property
     def has_input_projection(self) -> bool:
+        """Whether there is an E x H projection: it may be left out only where E = H."""
         return self.square_projection or self.input_embedding_size != self.hidden_size
 
     @classmethod

@@ -1,7 +1,7 @@
 """The arithmetic behind a verdict: paired differences, their mean, and the interval that holds it.
 
 Runs of one seed share corpus, batches and first weights, so what differs between two arms is the difference within a seed.
-Of n such differences the mean has Student's t-interval with n - 1 degrees of freedom. Everything is float64, and sums are
+The mean of n such differences has Student's t-interval with n - 1 degrees of freedom. Everything is float64, and sums are
 `math.fsum`'s, which do not depend on order or machine: a verdict that is computed again comes out the same.
 """
 

@@ -23,11 +23,14 @@ class Classifier(NamedTuple):
     bias: Float[Array, " C"]
 
     def __call__(self, x: Float[Array, "N H"]) -> Integer[Array, " N"]:
+        """The class of each row of x, from scores in float64."""
         return (x.astype(np.float64) @ self.weight + self.bias).argmax(axis=1)
 
 
 def ridge_classifier(x: Float[Array, "N H"], labels: Integer[Array, " N"], classes: int) -> Classifier:
-    """The least-squares fit to one-hot labels, in closed form and float64: with z the features at mean 0 and variance 1,
+    """The least-squares fit to one-hot labels, in closed form and float64.
+
+    With z the features at mean 0 and variance 1, it
 
         minimises  mean over rows of |onehot(label) - z W - b|^2  +  PENALTY |W|^2
 
@@ -60,7 +63,9 @@ PROBES: dict[str, Callable[[Token], str | None]] = {"role": role_of, "noun_class
 
 
 def zero_shot_by_layer(fitted: Reading, scored: Mapping[str, Reading], corpus: Corpus) -> dict[str, dict[str, Any]]:
-    """For each of PROBES, accuracies by layer, L + 1 numbers each:
+    """For each of PROBES, accuracies by layer.
+
+    The first two have L + 1 numbers, the others one:
 
         in_language   in the first language, on meanings that the classifier has not seen
         transfer      in the other languages, on average; None where there is no other

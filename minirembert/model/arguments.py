@@ -56,7 +56,7 @@ def _require_alone(caller: str, given: tuple[Any, ...], what: str) -> None:
 
 
 def _axes(values: Any) -> int:
-    """Of an array, or of lists in lists, judged by their first item that is not None."""
+    """How many axes an array has, or lists in lists, judged by their first item that is not None."""
     if hasattr(values, "ndim"):
         return int(values.ndim)
     if not isinstance(values, list | tuple):

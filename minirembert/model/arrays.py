@@ -1,4 +1,4 @@
-"""What a caller gave, as an array of the kind and shape that is needed, or one sentence about why it is none."""
+"""What a caller gave, as an array of the kind and shape that is needed, or one sentence about what is wrong with it."""
 
 from typing import Any
 
@@ -32,12 +32,13 @@ def rectangular(values: Any, name: str, dtype: Any = None) -> Array:
 
 
 def require_shape(array: Array, shape: tuple[int, ...], name: str) -> None:
+    """Raises ValueError, naming the array `name`, unless it has this shape."""
     if array.shape != tuple(shape):
         raise ValueError(f"{name} must have shape {tuple(shape)}, got {array.shape}")
 
 
 def states(values: Any, name: str, width: int, dtype: Any) -> Any:
-    """Vectors (batch, sequence, width): what is no array yet becomes one, a backend's own array stays what it is."""
+    """Vectors (batch, sequence, width): a list becomes an array, a backend's own array stays what it is."""
     if isinstance(values, list | tuple | np.ndarray):
         values = rectangular(values, name, dtype)
     shape = tuple(getattr(values, "shape", ()))

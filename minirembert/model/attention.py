@@ -15,7 +15,7 @@ from minirembert.model.masks import Mask
 
 
 def attention_shapes(config: RemBertConfig, name: str = "attention") -> dict[str, tuple[int, ...]]:
-    """`name`: "attention", or "crossattention"."""
+    """The parameters of an attention block, under their names in a block. `name`: "attention", or "crossattention"."""
     H = config.hidden_size
     shapes: dict[str, tuple[int, ...]] = {}
     for part in ("self.query", "self.key", "self.value", "output.dense"):

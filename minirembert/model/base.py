@@ -74,7 +74,7 @@ class RemBertPreTrainedModel:
 
     @property
     def dtype(self) -> Any:
-        """Of weights and activations, in the backend's words: a NumPy dtype, or torch's."""
+        """The type of weights and activations, in the backend's words: a NumPy dtype, or torch's."""
         return self.backend.dtype
 
     # --- parameters -----------------------------------------------------------------------------------------------
@@ -96,6 +96,7 @@ class RemBertPreTrainedModel:
         return {name: shape for name, shape in self.parameter_shapes(self.config).items() if name not in left_out}
 
     def num_parameters(self) -> int:
+        """How many numbers all parameters have together."""
         return sum(math.prod(array.shape) for array in self.parameters.values())
 
     def _fresh(self, name: str, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
@@ -116,7 +117,7 @@ class RemBertPreTrainedModel:
         Rows that stay keep their values. New ones are as in a fresh model, N(0, initializer_range) and a bias of 0, drawn
         from `seed`. `config.vocab_size` follows. Raises ValueError for a size without room for `config.pad_token_id`.
         """
-        config = RemBertConfig(**{**self.config.to_dict(), "vocab_size": new_num_tokens})  # refuses what is no size
+        config = RemBertConfig(**{**self.config.to_dict(), "vocab_size": new_num_tokens})  # refuses what no table has
         rng = np.random.default_rng(seed)
         for name, shape in self.parameter_shapes(config).items():
             if shape != tuple(self.parameters[name].shape):
@@ -195,8 +196,10 @@ class RemBertPreTrainedModel:
         return output
 
     def _moved(self, inputs: Inputs) -> Inputs:
-        """What every layer reads goes to the device once. Ids and lengths stay here: ops check them on the host, without
-        waiting for a device, and they are small."""
+        """What every layer reads goes to the device once.
+
+        Ids and lengths stay here: ops check them on the host, without waiting for a device, and they are small.
+        """
 
         def there(move: Any, values: Any) -> Any:
             return None if values is None else move(values)
@@ -223,7 +226,7 @@ class RemBertPreTrainedModel:
         that would be read in the place of these are removed.
 
         Raises OSError where it cannot write. Raises, before anything is written, ImportError without torch where it is
-        needed, and ValueError for a size that is none, for a configuration that JSON cannot hold (see
+        needed, and ValueError for a size that cannot be read, for a configuration that JSON cannot hold (see
         `RemBertConfig.to_json_string`) and for an array that the format cannot hold.
         """
         folder, dtype = as_folder(folder), str(self.backend.host_dtype)
@@ -257,7 +260,7 @@ class RemBertPreTrainedModel:
         (default: the GPU; without one, slowly, under Triton's interpreter), in float16 and bfloat16 as well; outputs and
         gradients are then torch tensors.
 
-        `changes` go into the configuration (`num_labels=17`) read from the folder; TypeError for one that is no field
+        `changes` go into the configuration (`num_labels=17`) read from the folder; TypeError for one that is not a field
         of `RemBertConfig`, or beside a `config` given whole. A head that the folder does not have is freshly
         initialised from `seed`, with a warning that names it; so is cross-attention. What the folder has and this model
         does not is left out, with a warning too. `RemBertModel` also takes `add_pooling_layer=False`.
@@ -373,4 +376,5 @@ class RemBertModel(RemBertPreTrainedModel):
         super().__init__(config, **settings)
 
     def run_forward(self, run: ForwardPass, for_loss_only: bool = False, **inputs: Any) -> BaseModelOutput:
+        """The encoder's output as it is. There is no loss, so `for_loss_only` changes nothing."""
         return self.encode(run, **inputs)

@@ -20,7 +20,7 @@ from minirembert.ops.losses import IGNORE_INDEX
 class RemBertForCausalLM(RemBertPreTrainedModel):
     """Predicts the next token: logits (B, S, V). `labels` (B, S): usually the ids again, -100 where nothing is asked.
 
-    Set `config.is_decoder`, or every token sees those after it, and what they are is no question. The logits at s are
+    Set `config.is_decoder`: otherwise every token sees those after it, and there is nothing to predict. The logits at s are
     compared with the label at s + 1; labels[:, 0] count for nothing. `logits_to_keep`: only that many last positions are
     scored (0: all), or those in an array of positions. See `RemBertModel` for the cache and for cross-attention, and
     `generate` for text.
@@ -39,6 +39,7 @@ class RemBertForCausalLM(RemBertPreTrainedModel):
 
     @classmethod
     def head_shapes(cls, config: RemBertConfig) -> dict[str, tuple[int, ...]]:
+        """The output head, H -> O -> V."""
         return output_head_shapes(config)
 
     def run_forward(
@@ -49,6 +50,11 @@ class RemBertForCausalLM(RemBertPreTrainedModel):
         logits_to_keep: Any = 0,
         **inputs: Any,
     ) -> CausalOutput:
+        """Labels are shifted here: position s answers for label s + 1.
+
+        With labels and `for_loss_only` only the positions that answer for a label are scored, and the output is the loss alone.
+        Raises ValueError for labels where `logits_to_keep` leaves positions out.
+        """
         if for_loss_only:
             inputs["use_cache"] = False
         base = self.encode(run, **inputs)
@@ -109,7 +115,7 @@ class RemBertForCausalLM(RemBertPreTrainedModel):
 
         With `return_dict_in_generate=True` the result has `sequences` and, from beam search, `sequences_scores`.
 
-        Raises ValueError for a model that is no decoder, a setting that makes no sense or has no effect, padding that is
+        Raises ValueError for a model that is not a decoder, a setting that makes no sense or has no effect, padding that is
         not on the left, and a text that does not fit into `max_position_embeddings`, before any work is done.
         """
         from minirembert.generation import generate  # who trains a model needs none of it

@@ -19,11 +19,13 @@ from minirembert.model.outputs import BaseModelOutput
 
 
 def block_shapes(config: RemBertConfig) -> dict[str, tuple[int, ...]]:
+    """The parameters of one block, under their names inside it; cross-attention's too, where it is added."""
     cross = attention_shapes(config, "crossattention") if config.add_cross_attention else {}
     return {**attention_shapes(config), **cross, **feed_forward_shapes(config)}
 
 
 def encoder_shapes(config: RemBertConfig) -> dict[str, tuple[int, ...]]:
+    """The parameters of the embedding and of L blocks, in the order of the forward pass."""
     shapes = factorized_embedding_shapes(config)
     for n in range(config.num_hidden_layers):
         shapes |= {f"encoder.layer.{n}.{name}": shape for name, shape in block_shapes(config).items()}
@@ -81,6 +83,7 @@ def encoder(run: ForwardPass, p: Parameters, inputs: Inputs) -> BaseModelOutput:
 
 
 def pooler_shapes(config: RemBertConfig) -> dict[str, tuple[int, ...]]:
+    """The parameters of the pooler, H -> H."""
     H = config.hidden_size
     return {"pooler.dense.weight": (H, H), "pooler.dense.bias": (H,)}
 

@@ -12,6 +12,7 @@ from minirembert.model.forward_pass import ForwardPass, Parameters
 
 
 def factorized_embedding_shapes(config: RemBertConfig) -> dict[str, tuple[int, ...]]:
+    """The parameters of the input side: three tables of width E, a LayerNorm, the projection to H."""
     E, H = config.input_embedding_size, config.hidden_size
     return {
         "embeddings.word_embeddings.weight": (config.vocab_size, E),

@@ -9,6 +9,7 @@ from minirembert.model.forward_pass import ForwardPass, Parameters
 
 
 def feed_forward_shapes(config: RemBertConfig) -> dict[str, tuple[int, ...]]:
+    """The parameters of the feed-forward half, under their names inside a block."""
     H, I = config.hidden_size, config.intermediate_size  # noqa: E741
     return {
         "intermediate.dense.weight": (I, H),
@@ -21,7 +22,7 @@ def feed_forward_shapes(config: RemBertConfig) -> dict[str, tuple[int, ...]]:
 
 
 def feed_forward(run: ForwardPass, p: Parameters, x: Any) -> Any:
-    """(B, S, H) -> (B, S, H). With `config.chunk_size_feed_forward` so many positions at a time: less memory at width I.
+    """(B, S, H) -> (B, S, H). With `config.chunk_size_feed_forward`, that many positions at a time: less memory at width I.
 
     Raises ValueError for a sequence that does not split into such chunks.
     """

@@ -24,6 +24,7 @@ class Parameters:
         return self.state[self.prefix + name]
 
     def at(self, part: str) -> "Parameters":
+        """The arrays of a part of this part: of those whose names begin with `part` and a dot."""
         return Parameters(self.state, f"{self.prefix}{part}.")
 
 
@@ -41,12 +42,15 @@ class ForwardPass:
         self._dropout_places = 0
 
     def linear(self, x: Any, p: Parameters) -> Any:
+        """(..., in) -> (..., out), with the part's weight (out, in) and bias."""
         return self.ops.linear(x, p["weight"], p["bias"])
 
     def layer_norm(self, x: Any, p: Parameters) -> Any:
+        """With the part's weight and bias, and the configuration's eps."""
         return self.ops.layer_norm(x, p["weight"], p["bias"], self.config.layer_norm_eps)
 
     def residual_layer_norm(self, x: Any, residual: Any, p: Parameters) -> Any:
+        """LayerNorm of x + residual, with the part's weight and bias, and the configuration's eps."""
         return self.ops.residual_layer_norm(x, residual, p["weight"], p["bias"], self.config.layer_norm_eps)
 
     def linear_activation(self, x: Any, p: Parameters) -> Any:
@@ -57,6 +61,7 @@ class ForwardPass:
         return getattr(self.ops, activation)(self.linear(x, p))
 
     def dropout(self, x: Any, prob: float) -> Any:
+        """x with a share `prob` of its elements dropped; x itself where this run drops nothing."""
         settings = self.dropout_settings(prob)
         return self.ops.dropout(x, **settings) if settings else x
 

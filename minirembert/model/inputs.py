@@ -18,6 +18,8 @@ from minirembert.ops.embedding import check_ids
 
 
 class Inputs(NamedTuple):
+    """What the encoder needs of a call, checked, with the defaults filled in."""
+
     input_ids: Array | None  # (B, S), or None where inputs_embeds is given
     inputs_embeds: Any  # (B, S, E)
     token_type_ids: Array  # (B, S)

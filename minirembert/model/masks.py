@@ -30,7 +30,7 @@ class Mask(NamedTuple):
 def read_mask(
     values: Any, name: str, batch: int, heads: int, queries: int, keys: int, dtype: Any, causal: bool = False
 ) -> Mask:
-    """The mask of `queries` queries over `keys` keys. Raises ValueError for a shape or a value that is none."""
+    """The mask of `queries` queries over `keys` keys. Raises ValueError for a shape or a value that no mask has."""
     if values is None:
         return Mask(causal=causal)
     mask = rectangular(values, name)

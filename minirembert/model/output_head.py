@@ -11,6 +11,7 @@ from minirembert.model.forward_pass import ForwardPass, Parameters
 
 
 def output_head_shapes(config: RemBertConfig) -> dict[str, tuple[int, ...]]:
+    """The parameters of the output side, under their names in the whole model."""
     O, V = config.output_embedding_size, config.vocab_size  # noqa: E741
     return {
         "cls.predictions.dense.weight": (O, config.hidden_size),

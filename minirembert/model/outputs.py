@@ -14,15 +14,19 @@ class ModelOutput:
     """A field that is None does not count: it has no key and no place in the tuple."""
 
     def keys(self) -> list[str]:
+        """The names of the fields that count, in order."""
         return [f.name for f in fields(self) if getattr(self, f.name) is not None]
 
     def values(self) -> list[Any]:
+        """The fields that count, in order."""
         return list(self.to_tuple())
 
     def items(self) -> list[tuple[str, Any]]:
+        """Names and values of the fields that count, in order."""
         return [(name, getattr(self, name)) for name in self.keys()]
 
     def to_tuple(self) -> tuple[Any, ...]:
+        """The fields that count, in order: what `output[i]` and slices look into."""
         return tuple(getattr(self, name) for name in self.keys())
 
     def as_plain_tuple(self) -> tuple[Any, ...]:
@@ -37,6 +41,7 @@ class ModelOutput:
         return getattr(self, key)
 
     def get(self, key: str, default: Any = None) -> Any:
+        """`output[key]`; `default` where the field is None or there is no such field."""
         return getattr(self, key) if key in self.keys() else default
 
     def __iter__(self) -> Iterator[str]:
@@ -51,6 +56,8 @@ class ModelOutput:
 
 @dataclass
 class BaseModelOutput(ModelOutput):
+    """What `RemBertModel` returns: the states of an encoder, or of a decoder without its head."""
+
     last_hidden_state: Array | None = None  # (B, S, H)
     pooler_output: Array | None = None  # (B, H)
     hidden_states: tuple[Array, ...] | None = None  # L + 1 times (B, S, H)
@@ -66,7 +73,7 @@ class BaseModelOutput(ModelOutput):
 
 @dataclass
 class TaskOutput(ModelOutput):
-    """Of masked language modelling, sequence and token classification, and multiple choice."""
+    """What masked language modelling, sequence and token classification, and multiple choice return."""
 
     loss: Array | None = None  # ()
     logits: Array | None = None  # (B, S, V), (B, num_labels), (B, S, num_labels) or (B, C)
@@ -76,6 +83,8 @@ class TaskOutput(ModelOutput):
 
 @dataclass
 class CausalOutput(ModelOutput):
+    """What `RemBertForCausalLM` returns."""
+
     loss: Array | None = None  # ()
     logits: Array | None = None  # (B, S, V)
     past_key_values: Cache | None = None
@@ -86,6 +95,8 @@ class CausalOutput(ModelOutput):
 
 @dataclass
 class QuestionAnsweringOutput(ModelOutput):
+    """What `RemBertForQuestionAnswering` returns."""
+
     loss: Array | None = None  # ()
     start_logits: Array | None = None  # (B, S)
     end_logits: Array | None = None  # (B, S)

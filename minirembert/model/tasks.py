@@ -25,6 +25,7 @@ class RemBertForMaskedLM(RemBertPreTrainedModel):
 
     @classmethod
     def head_shapes(cls, config: RemBertConfig) -> dict[str, tuple[int, ...]]:
+        """The output head, H -> O -> V."""
         return output_head_shapes(config)
 
     def score(self, run: ForwardPass, p: Parameters, x: Any) -> Any:
@@ -34,6 +35,7 @@ class RemBertForMaskedLM(RemBertPreTrainedModel):
     def run_forward(
         self, run: ForwardPass, for_loss_only: bool = False, labels: Any = None, **inputs: Any
     ) -> TaskOutput:
+        """With labels and `for_loss_only` only labelled positions are scored, and the output has no logits."""
         base = self.encode(run, use_cache=False, **inputs)
         x = base.last_hidden_state
         assert x is not None
@@ -64,11 +66,13 @@ class RemBertForSequenceClassification(RemBertPreTrainedModel):
 
     @classmethod
     def head_shapes(cls, config: RemBertConfig) -> dict[str, tuple[int, ...]]:
+        """A linear map H -> num_labels."""
         return _classifier_shapes("classifier", config.num_labels, config)
 
     def run_forward(
         self, run: ForwardPass, for_loss_only: bool = False, labels: Any = None, **inputs: Any
     ) -> TaskOutput:
+        """The logits come from the pooler. Labels may settle `config.problem_type`."""
         base = self.encode(run, use_cache=False, **inputs)
         logits = _classify(run, Parameters(self.parameters), base.pooler_output)
         return _output(None if labels is None else self._loss(run, logits, rectangular(labels, "labels")), logits, base)
@@ -101,11 +105,16 @@ class RemBertForMultipleChoice(RemBertPreTrainedModel):
 
     @classmethod
     def head_shapes(cls, config: RemBertConfig) -> dict[str, tuple[int, ...]]:
+        """A linear map H -> 1: the score of one choice."""
         return _classifier_shapes("classifier", 1, config)
 
     def run_forward(
         self, run: ForwardPass, for_loss_only: bool = False, labels: Any = None, **inputs: Any
     ) -> TaskOutput:
+        """Every choice is a sequence of its own: B C of them pass the encoder.
+
+        Raises ValueError where arrays disagree about B or C.
+        """
         arrays = {name: rectangular(inputs[name], name) for name in CHOICE_AXES if inputs.get(name) is not None}
         _check_choices(arrays)
         # every choice becomes a sequence of its own
@@ -144,11 +153,13 @@ class RemBertForTokenClassification(RemBertPreTrainedModel):
 
     @classmethod
     def head_shapes(cls, config: RemBertConfig) -> dict[str, tuple[int, ...]]:
+        """A linear map H -> num_labels."""
         return _classifier_shapes("classifier", config.num_labels, config)
 
     def run_forward(
         self, run: ForwardPass, for_loss_only: bool = False, labels: Any = None, **inputs: Any
     ) -> TaskOutput:
+        """The logits come from each token's last hidden state."""
         base = self.encode(run, use_cache=False, **inputs)
         logits = _classify(run, Parameters(self.parameters), base.last_hidden_state)
         loss = None
@@ -169,6 +180,7 @@ class RemBertForQuestionAnswering(RemBertPreTrainedModel):
 
     @classmethod
     def head_shapes(cls, config: RemBertConfig) -> dict[str, tuple[int, ...]]:
+        """A linear map H -> num_labels, of which there must be 2: a start and an end."""
         return _classifier_shapes("qa_outputs", config.num_labels, config)
 
     def run_forward(
@@ -179,6 +191,7 @@ class RemBertForQuestionAnswering(RemBertPreTrainedModel):
         end_positions: Any = None,
         **inputs: Any,
     ) -> QuestionAnsweringOutput:
+        """There is a loss where both positions are given. Raises ValueError unless num_labels is 2."""
         if self.config.num_labels != 2:
             raise ValueError(f"question answering needs num_labels = 2 (start and end), got {self.config.num_labels}")
         base = self.encode(run, use_cache=False, **inputs)

@@ -22,6 +22,8 @@ from minirembert.ops import activations, attention, dropout, embedding, layernor
 
 
 class Op(NamedTuple):
+    """An operation: its forward function and its backward one."""
+
     forward: Callable[..., tuple[Any, Any]]
     backward: Callable[[Any, Any], tuple[Any, ...]] | None  # None: for looking at, never differentiated
 

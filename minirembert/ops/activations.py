@@ -41,6 +41,8 @@ INV_SQRT_2PI = 1 / math.sqrt(2 * math.pi)
 
 
 class ActivationSaved(NamedTuple):
+    """What the backward half of every activation but `bias_gelu` needs."""
+
     x: Float[Array, "*shape"]
 
 
@@ -181,6 +183,8 @@ tanh, tanh_backward = _activation(np.tanh, _tanh_slope, "Hyperbolic tangent.")
 
 
 class BiasGeluSaved(NamedTuple):
+    """What `bias_gelu_backward` needs: x before the bias, and the bias."""
+
     x: Float[Array, "*batch I"]
     bias: Float[Array, " I"]
 

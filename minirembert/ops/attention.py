@@ -15,7 +15,7 @@ does: S T numbers per head are the only thing here that grows with the square of
 delta needs no S x T work: sum_j P_ij keep_ij (dy_i . v_j) = dy_i . sum_j keep_ij P_ij v_j = dy_i . y_i, dropout or not.
 
 What a query may see is said in three ways, which may be combined: `bias` (added to the scores, or boolean: True to look),
-`key_lengths` (padding on the right: sequence b has so many keys) and `causal` (no key that comes after the query; with
+`key_lengths` (padding on the right: how many keys each sequence has) and `causal` (no key that comes after the query; with
 T > S the queries are the last S positions, as in decoding with a cache).
 
 A query that may look nowhere has every score at finfo.min and attends to all T keys alike, as in Hugging Face. Next to
@@ -48,6 +48,8 @@ SCORES_BYTES = 1 << 20  # scores worked on at a time: one head at 512 x 512 in f
 
 
 class AttentionSaved(NamedTuple):
+    """What `attention_backward` needs; P is made of it again."""
+
     q: Float[Array, "B S H"]
     k: Float[Array, "B T H"]
     v: Float[Array, "B T H"]
@@ -75,7 +77,7 @@ def attention(
 ) -> tuple[Float[Array, "B S H"], AttentionSaved]:
     """Each query's average of the values, weighted by how well its key matches, in `num_heads` slices of H.
 
-    `bias` must broadcast to (B, h, S, T). Raises ValueError if H is no multiple of `num_heads`, a length is outside
+    `bias` must broadcast to (B, h, S, T). Raises ValueError if H is not a multiple of `num_heads`, a length is outside
     [0, T] or `drop_prob` outside [0, 1).
     """
     num_heads, causal, drop_prob, seed = _settings(num_heads, causal, drop_prob, seed)
@@ -107,6 +109,8 @@ def attention_backward(
 
 
 class AttentionPackedSaved(NamedTuple):
+    """What `attention_packed_backward` needs; N counts the tokens of all sequences."""
+
     q: Float[Array, "N H"]
     k: Float[Array, "N H"]
     v: Float[Array, "N H"]
@@ -227,7 +231,7 @@ class _Dropout(NamedTuple):
 
 
 def _settings(num_heads: Whole, causal: Switch, drop_prob: Number, seed: Whole) -> tuple[int, bool, float, int]:
-    """As Python's own types. Raises TypeError or ValueError for what is none of its kind."""
+    """As Python's own types. Raises TypeError for a value of another kind, ValueError for one that is out of range."""
     return (
         as_integer("num_heads", num_heads, least=1), as_switch("causal", causal), check_drop_prob(drop_prob),
         check_seed(seed),
@@ -321,7 +325,7 @@ def _total_bias(
 def _unread(bias: Array | None, key_lengths: Array | None, causal: bool, q: Array, k: Array) -> Array | None:
     """Which keys (B, T) lie beyond a length and are read for nobody; None: no key.
 
-    Not where a query may see nothing, which averages all: without keys, where S > T are causal, or beside a bias.
+    Every key is read where a query may see nothing, and averages all: at length 0, where S > T are causal, or beside a bias.
     """
     queries, keys = q.shape[1], k.shape[1]
     if key_lengths is None or bias is not None or (causal and queries > keys):

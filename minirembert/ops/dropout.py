@@ -17,15 +17,20 @@ from minirembert.ops.random import check_drop_prob, check_seed, keep_mask
 
 
 class DropoutSaved(NamedTuple):
+    """What `dropout_backward` draws the same mask from."""
+
     drop_prob: float
     seed: int
 
 
 def dropout(x: Float[Array, "*shape"], drop_prob: Number, seed: Whole) -> tuple[Float[Array, "*shape"], DropoutSaved]:
-    """x with a share `drop_prob` of its elements zeroed. Raises ValueError unless 0 <= drop_prob < 1, or for a
-    seed of more than 64 bits; TypeError for a probability that is no number, a seed that is no integer."""
+    """x with a share `drop_prob` of its elements zeroed, and the others multiplied by 1 / (1 - drop_prob).
+
+    Raises ValueError unless 0 <= drop_prob < 1 and for a seed of more than 64 bits, TypeError for a probability that is not
+    a number and for a seed that is not an integer.
+    """
     drop_prob, seed = check_drop_prob(drop_prob), check_seed(seed)
-    y = np.asarray(x * keep_mask(x.shape, drop_prob, seed).astype(x.dtype, copy=False))  # of shape () it is no array
+    y = np.asarray(x * keep_mask(x.shape, drop_prob, seed).astype(x.dtype, copy=False))  # a () product is a scalar
     return y, DropoutSaved(drop_prob, seed)
 
 

@@ -20,6 +20,8 @@ from minirembert.scalars import as_integer
 
 
 class EmbeddingSaved(NamedTuple):
+    """What `embedding_backward` needs; `rows` is V, the height of the table."""
+
     ids: Integer[Array, "*batch"]
     rows: int
     padding_idx: int | None

@@ -28,6 +28,8 @@ from minirembert.scalars import as_number
 
 
 class LayerNormSaved(NamedTuple):
+    """What `layer_norm_backward` and `residual_layer_norm_backward` need."""
+
     x: Float[Array, "*batch H"]  # what was normalised: the sum, where a residual was added
     weight: Float[Array, " H"]
     mean: Float[Array, "*batch"]
@@ -37,8 +39,10 @@ class LayerNormSaved(NamedTuple):
 def layer_norm(
     x: Float[Array, "*batch H"], weight: Float[Array, " H"], bias: Float[Array, " H"], eps: Number
 ) -> tuple[Float[Array, "*batch H"], LayerNormSaved]:
-    """Rows of zero mean and unit variance, scaled by `weight` and shifted by `bias`. Raises TypeError for an `eps` that is no
-    number."""
+    """Rows of zero mean and unit variance, scaled by `weight` and shifted by `bias`.
+
+    Raises TypeError for an `eps` that is not a number.
+    """
     eps = as_number("eps", eps)  # NumPy's own would widen float32
     # 1. mean
     mean = x.mean(axis=-1, keepdims=True)

@@ -17,6 +17,8 @@ from minirembert.ops.array import Array
 
 
 class LinearSaved(NamedTuple):
+    """What `linear_backward` needs; I features come in, O go out."""
+
     x: Float[Array, "*batch I"]
     weight: Float[Array, "O I"]
     has_bias: bool

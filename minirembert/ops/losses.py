@@ -21,6 +21,8 @@ IGNORE_INDEX = -100
 
 
 class CrossEntropySaved(NamedTuple):
+    """What `cross_entropy_backward` needs; the softmax follows from the logits and lse."""
+
     logits: Float[Array, "N C"]
     labels: Integer[Array, " N"]
     ignore_index: int
@@ -72,6 +74,8 @@ def check_labels(labels: Integer[Array, " N"], classes: int, ignore_index: int) 
 
 
 class PairSaved(NamedTuple):
+    """What `mse_backward` and `bce_with_logits_backward` need."""
+
     x: Float[Array, "*shape"]
     target: Float[Array, "*shape"]
 
@@ -108,7 +112,7 @@ def _like(x: Array, target: Array) -> Array:
 
 
 def _mean(terms: Array | np.floating) -> Array:
-    """Of nothing it is NaN, as in PyTorch."""
+    """The mean as an array of shape (); NaN for no terms, as in PyTorch."""
     return np.asarray(terms.mean() if terms.size else np.nan, terms.dtype)
 
 

@@ -57,12 +57,14 @@ def keep_mask(shape: tuple[int, ...], drop_prob: float, seed: int, start: int = 
     `start` is the number of the first element, where `shape` is a part of something larger.
     """
     kept = uniform(seed, math.prod(shape), start) >= drop_prob
-    return np.asarray(kept.reshape(shape) * np.float32(1 / (1 - drop_prob)))  # of shape () it is no array
+    return np.asarray(kept.reshape(shape) * np.float32(1 / (1 - drop_prob)))  # of shape () it is not an array
 
 
 def check_drop_prob(drop_prob: Any) -> float:
-    """The probability as Python's float: NumPy's would be compared in float64, and drop others. Raises TypeError for what is
-    no number, ValueError unless 0 <= drop_prob < 1."""
+    """The probability as Python's float: NumPy's would be compared in float64, and drop other elements.
+
+    Raises TypeError for anything but a number, ValueError unless 0 <= drop_prob < 1.
+    """
     if not isinstance(drop_prob, numbers.Real) or isinstance(drop_prob, bool):
         raise TypeError(f"a dropout probability must be a number, got {drop_prob!r}")
     probability = float(drop_prob)
@@ -72,7 +74,7 @@ def check_drop_prob(drop_prob: Any) -> float:
 
 
 def check_seed(seed: Any) -> int:
-    """The seed as Python's int. Raises TypeError for what is no integer, ValueError for more than 64 bits."""
+    """The seed as Python's int. Raises TypeError for anything but an integer, ValueError for more than 64 bits."""
     seed = as_integer("seed", seed)
     if not -(2**63) <= seed < 2**64:
         raise ValueError(f"seed is {seed}, but it must lie in [-2^63, 2^64)")

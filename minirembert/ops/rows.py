@@ -21,6 +21,8 @@ from minirembert.scalars import as_integer, as_number
 
 
 class AddSaved(NamedTuple):
+    """The shapes to which `add_backward` sums dy up."""
+
     a_shape: tuple[int, ...]
     b_shape: tuple[int, ...]
 
@@ -43,6 +45,8 @@ def _sum_to(dy: Array, shape: tuple[int, ...]) -> Array:
 
 
 class ScaleSaved(NamedTuple):
+    """What `scale_backward` multiplies dy by."""
+
     factor: Any  # a number or an array
 
 
@@ -66,6 +70,8 @@ def _times(x: Array, factor: Any) -> Array:
 
 
 class ReshapeSaved(NamedTuple):
+    """The shape to which `reshape_backward` returns dy."""
+
     x_shape: tuple[int, ...]
 
 
@@ -80,6 +86,8 @@ def reshape_backward(dy: Float[Array, "..."], saved: ReshapeSaved) -> tuple[Floa
 
 
 class SelectRowsSaved(NamedTuple):
+    """Where `select_rows_backward` adds each row of dy."""
+
     rows: Integer[Array, " N"]
     x_shape: tuple[int, ...]
 
@@ -99,6 +107,8 @@ def select_rows_backward(dy: Float[Array, "N H"], saved: SelectRowsSaved) -> tup
 
 
 class SelectFeatureSaved(NamedTuple):
+    """Where `select_feature_backward` puts dy; `width` is C."""
+
     feature: int
     width: int
 
@@ -117,6 +127,8 @@ def select_feature_backward(dy: Float[Array, "*batch"], saved: SelectFeatureSave
 
 
 class ConcatenateSaved(NamedTuple):
+    """The length of each part along the sequence, by which `concatenate_backward` cuts dy."""
+
     lengths: tuple[int, ...]
 
 

@@ -16,6 +16,8 @@ from minirembert.ops.array import Array
 
 
 class SoftmaxSaved(NamedTuple):
+    """What `softmax_backward` needs: not x, only y."""
+
     y: Float[Array, "*batch C"]
 
 

@@ -87,7 +87,7 @@ class Splitter:
         return self._obey_flags(parts) if self._flagged else parts
 
     def _obey_flags(self, parts: list[str]) -> list[str]:
-        """Part by part from the left. What is no single word melts into its neighbour, whatever that is."""
+        """Part by part from the left. A part that is not a single word melts into its neighbour, whatever that is."""
         for i, part in enumerate(parts):
             token = self._tokens.get(part)
             if token is None:

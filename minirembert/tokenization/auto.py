@@ -15,7 +15,7 @@ WHOLE_FILE = ("TokenizersBackend", "PreTrainedTokenizerFast")
 
 
 class AutoTokenizer:
-    """Makes tokenizers; there are none of this class."""
+    """Makes tokenizers of other classes; it has no instances itself."""
 
     def __init__(self) -> None:
         raise TypeError("AutoTokenizer makes tokenizers by AutoTokenizer.from_pretrained(folder)")

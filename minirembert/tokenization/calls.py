@@ -51,7 +51,7 @@ class Calls(Template):
         instead). With `is_split_into_words` each text is a list of words, and the result's `word_ids()` says which word a
         token came from. What comes out of `text_target` is under "labels". The options: see `CallOptions`.
 
-        Raises ValueError for anything that is no text, an empty batch, lists that do not fit together, an unknown
+        Raises ValueError for input that is not text, an empty batch, lists that do not fit together, an unknown
         strategy, or rows of different lengths where an array is asked for; TypeError for an unknown option.
         """
         settled = settle(self, options)
@@ -174,7 +174,7 @@ class Calls(Template):
         return kept.ids, None if kept_second is None else kept_second.ids, cut
 
     def _collate(self, rows: Sequence[tuple[dict[str, Any], Origin]], options: Options, batched: bool) -> BatchEncoding:
-        """The rows as one batch of lists, padded; without a batch axis if there is one row that is no batch."""
+        """The rows as one batch of lists, padded; without a batch axis for one row, unless `batched`."""
         data: dict[str, Any] = {name: [row[name] for row, _ in rows] for name in rows[0][0]}
         lengths = [len(ids) for ids in data["input_ids"]]
         length = padded_length(lengths, options.padding, options.max_length, options.pad_to_multiple_of)
@@ -219,7 +219,7 @@ class Calls(Template):
         Made for collecting examples that were tokenized one by one. Only what a tokenizer itself makes is padded: "labels",
         for example, are not. Arrays and tensors are padded to such. In an array "labels" have the type of their values: int64,
         bool, or floating (see `arrays.py`). Raises ValueError where there are no input_ids, where the lists do not have the
-        same number of rows, or are none, and for an array of values that make none.
+        same number of rows, for other values than lists, and for an array of values that do not make one.
         """
         data, kind = plain_batch(encoded_inputs)
         settled = settle(
@@ -268,7 +268,7 @@ class Calls(Template):
 
 
 def _rows(name: str, values: Any) -> int:
-    """How many rows a batch of values has. A text is no list of its letters."""
+    """How many rows a batch of values has. A text does not count as a list of its letters."""
     if isinstance(values, str | bytes) or not hasattr(values, "__len__") or getattr(values, "ndim", 1) == 0:
         raise ValueError(f"pad needs a list with one {name} for each row, got {values!r}"[:200])
     return len(values)

@@ -20,7 +20,7 @@ MOST_WORDS = 100_000  # a text with more different words needs no help, and coun
 
 
 def candidate_pieces(sentences: Iterable[str]) -> list[tuple[str, int]] | None:
-    """(string, weight), heaviest first; None for a text of so many words that SentencePiece's own way serves it."""
+    """(string, weight), heaviest first; None for a text with enough words for SentencePiece's own way."""
     normalizer = sentencepiece.SentencePieceNormalizer(rule_name="nmt_nfkc")
     words: Counter[str] = Counter()
     for sentence in sentences:

@@ -48,6 +48,7 @@ class BatchEncoding(dict[str, Any]):
 
     @property
     def encodings(self) -> list[Any] | None:
+        """One `tokenizers.Encoding` for each row; None from a slow tokenizer."""
         return self._encodings
 
     @property
@@ -162,7 +163,7 @@ class BatchEncoding(dict[str, Any]):
 
         Integers become int64, floats and truth values arrays of such (see `arrays.py`), and arrays stay what they are.
         `prepend_batch_axis` makes a batch of one of a single row. Raises ValueError for another type, where rows differ in
-        length, or for what is no number; ImportError where PyTorch is not installed.
+        length, or for values that are not numbers; ImportError where PyTorch is not installed.
         """
         prepend_batch_axis = as_switch("prepend_batch_axis", prepend_batch_axis)
         require_tensor_type(tensor_type)

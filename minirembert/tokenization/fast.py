@@ -67,7 +67,7 @@ class RemBertTokenizerFast(PreTrainedTokenizer):
     `unk_token` and `pad_token` have defaults that RemBERT's models do not have as pieces. As ids V and V + 1 they would be
     outside a model's embeddings, so where neither the caller nor a file names others, the unknown token and the [PAD] of a
     tokenizer.json take their place, and without one that is a ValueError. A special token
-    that is named and is no piece does get the next free id, V, V + 1, ...: resize the model's embeddings to
+    that is named and is not a piece gets the next free id, V, V + 1, ...: resize the model's embeddings to
     `len(tokenizer)` then. The other arguments are RemBertTokenizer's.
 
     Raises FileNotFoundError where a file is missing; ValueError where it is not what it should be, or where ids disagree;
@@ -198,7 +198,7 @@ class RemBertTokenizerFast(PreTrainedTokenizer):
         """Adds one token or a list of them (texts or AddedTokens) and returns how many the vocabulary did not have.
 
         New ones get the next ids: a model then needs as many more rows in its embeddings. All are found in texts from now
-        on. Raises TypeError for what is no token.
+        on. Raises TypeError for anything but a token.
         """
         special_tokens = as_switch("special_tokens", special_tokens)
         if not isinstance(new_tokens, list | tuple):
@@ -283,7 +283,7 @@ class RemBertTokenizerFast(PreTrainedTokenizer):
     def _text_of(self, ids: int | Iterable[int], skip_special_tokens: bool, spaces: bool) -> str:
         listed = [ids] if isinstance(ids, int) else list(ids)
         for index in listed:
-            self._token_of(index)  # the library would skip what is no id
+            self._token_of(index)  # the library would skip a number that is not an id
 
         def text_of(stretch: list[int]) -> str:
             return str(self._backend.decode(stretch, skip_special_tokens=skip_special_tokens))
@@ -302,7 +302,7 @@ class RemBertTokenizerFast(PreTrainedTokenizer):
     def save_vocabulary(self, save_directory: str | Path, filename_prefix: str | None = None) -> tuple[str] | None:
         """Writes [prefix-]sentencepiece.model, the bytes this tokenizer was made from, and returns its path in a tuple.
 
-        Logs an error and returns None where `save_directory` is no folder. Raises ValueError for a tokenizer that was made
+        Logs an error and returns None where `save_directory` is not a folder. Raises ValueError for a tokenizer that was made
         from a tokenizer.json alone.
         """
         content = self._required_model()

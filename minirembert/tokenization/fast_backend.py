@@ -48,7 +48,8 @@ def backend_from_sentencepiece(
     """A `tokenizers.Tokenizer` for the bytes of a SentencePiece file; it knows no special tokens yet and adds none.
 
     `do_lower_case` lowers every character first; without `keep_accents` characters are taken apart (NFKD) and lose their
-    marks. Raises ValueError, naming the file `name`, for what is no SentencePiece model or one the library cannot follow.
+    marks. Raises ValueError, naming the file `name`, for anything but a SentencePiece model, and for a model that the library
+    cannot follow.
     """
     import tokenizers
     from tokenizers import decoders, models, pre_tokenizers
@@ -213,7 +214,7 @@ def read_backend(path: Path) -> Any:
 
 
 def unknown_id(backend: Any) -> int:
-    """What the model makes of a character that is none: the library tells it in no other way."""
+    """What the model makes of a character that is not in its vocabulary: the library tells it in no other way."""
     return int(backend.model.tokenize("\uffff")[0].id)
 
 

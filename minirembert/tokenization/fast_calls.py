@@ -30,7 +30,7 @@ def set_truncation(backend: Any, options: Options, pair: bool, side: str) -> Non
 def run(backend: Any, texts: list[Any], options: Options, side: str) -> list[Any]:
     """The `tokenizers.Encoding` of each text or pair (as `as_input` makes them), cut on `side` and padded as was set before.
 
-    Raises ValueError in one sentence for what is no text, and for texts that cannot be cut as they should.
+    Raises ValueError in one sentence for input that is not text, and for texts that cannot be cut as they should.
     """
     pairs = [text for text in texts if isinstance(text, tuple)]
     set_truncation(backend, options, bool(pairs), side)

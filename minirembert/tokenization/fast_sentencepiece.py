@@ -16,6 +16,8 @@ VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5  # kinds of fields
 
 
 class Piece(NamedTuple):
+    """One entry of the vocabulary; `kind` is NORMAL, UNKNOWN or another of the kinds of pieces above."""
+
     text: str
     score: float
     kind: int
@@ -39,7 +41,7 @@ class SentencePieceFile(NamedTuple):
 
 
 def read_sentencepiece(model: bytes, name: str = "the model") -> SentencePieceFile:
-    """Raises ValueError, naming the file `name`, for what is no SentencePiece model."""
+    """What the bytes of a file say. Raises ValueError, naming it `name`, for anything but a SentencePiece model."""
     try:
         pieces = []
         trainer: dict[int, Any] = {}

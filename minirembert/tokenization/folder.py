@@ -72,7 +72,7 @@ def settings_contents(
 def read_settings(folder: Path, known: Iterable[str]) -> dict[str, Any]:
     """The arguments in `known` that the folder's files hold, `added_tokens_decoder` always among them.
 
-    Raises ValueError, naming the file, for what is no JSON object, or does not hold tokens where they belong.
+    Raises ValueError, naming the file, for one that is not a JSON object, or does not hold tokens where they belong.
     """
     config = _read(folder / CONFIG_FILE)
     if "added_tokens_decoder" in config:

@@ -81,8 +81,11 @@ class Settings(Protocol):
     split_special_tokens: bool
 
     @property
-    def pad_token(self) -> Any: ...
-    def warn_once(self, message: str, verbose: bool = True) -> None: ...
+    def pad_token(self) -> Any:
+        """The token to pad with, or None."""
+
+    def warn_once(self, message: str, verbose: bool = True) -> None:
+        """Logs a warning that this tokenizer has not logged yet."""
 
 
 def settle(tokenizer: Settings, given: CallOptions) -> Options:

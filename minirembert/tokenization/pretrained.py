@@ -37,7 +37,7 @@ class PreTrainedTokenizer(Calls):
     ) -> None:
         """The part of a constructor that knows no model. `tokens` has the named special tokens.
 
-        Raises ValueError for a side or a limit that is none, TypeError for a token that is none.
+        Raises ValueError for a side other than left and right and for a limit below 1, TypeError for anything but a token.
         """
         names: list[Any] = list(model_input_names) if isinstance(model_input_names, list | tuple) else [None]
         if not all(isinstance(name, str) for name in names):
@@ -103,7 +103,7 @@ class PreTrainedTokenizer(Calls):
         """The tokenizer saved in a folder, here or by transformers; `changes` go over its saved settings.
 
         The path of the folder's sentencepiece.model alone is enough, too. Raises FileNotFoundError where the folder has not
-        what it takes, ValueError naming the file or folder where a settings file is no JSON or does not
+        what it takes, ValueError naming the file or folder where a settings file is not JSON or does not
         hold what it should, TypeError for an unknown setting.
         """
         known = inspect.signature(cls).parameters.keys() - {"vocab_file", "tokenizer_file"}

@@ -31,12 +31,12 @@ class Origin(NamedTuple):
 
     @property
     def sequence_ids(self) -> list[int | None]:
-        """Of each token the side it came from, 0 or 1; None at special tokens and padding."""
+        """The side that each token came from, 0 or 1; None at special tokens and padding."""
         return self._row([[i] * count for i, count in enumerate(self.sides)])
 
     @property
     def word_ids(self) -> list[int | None] | None:
-        """Of each token the word it came from, likewise; None where no side was given in words."""
+        """The word that each token came from, likewise; None where no side was given in words."""
         if all(words is None for words in self.words):
             return None
         sides = zip(self.sides, self.words, strict=True)
@@ -81,6 +81,7 @@ def pairs_of_batch(text: Any, text_pair: Any, split: bool) -> list[tuple[Any, An
 
 
 def kept(tokens: Tokens, count: int, side: str) -> Tokens:
+    """The `count` tokens that are left when the others are cut off on `side`, with their words."""
     return Tokens(keep(tokens.ids, count, side), None if tokens.words is None else keep(tokens.words, count, side))
 
 

@@ -198,7 +198,7 @@ class SpecialTokens:
 
         New ones get the next ids: a model then needs as many more rows in its embeddings. All are found in texts from now
         on. A mere text takes the white space around it away, as in Hugging Face's. Several threads may add tokens: each gets
-        an id of its own. Raises TypeError for what is no token; then none is added.
+        an id of its own. Raises TypeError for anything but a token; then none is added.
         """
         special_tokens = as_switch("special_tokens", special_tokens)
         if not isinstance(new_tokens, list | tuple):
@@ -215,7 +215,7 @@ class SpecialTokens:
 
         Returns how many the vocabulary did not have. Additional ones take the place of those before, which stay in the
         vocabulary, unless `replace_additional_special_tokens` is False. Raises ValueError for an unknown name, TypeError
-        for what is no dictionary.
+        for anything but a dictionary.
         """
         replace = as_switch("replace_additional_special_tokens", replace_additional_special_tokens)
         if not isinstance(special_tokens_dict, Mapping):

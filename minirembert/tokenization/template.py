@@ -31,7 +31,7 @@ class Template(Vocabulary):
     ) -> list[int]:
         """[CLS] A [SEP], or [CLS] A [SEP] B [SEP].
 
-        Raises ValueError where these two tokens are not set, TypeError for ids that are no integers.
+        Raises ValueError where these two tokens are not set, TypeError for ids that are not integers.
         """
         return self._around(list_of_ids(token_ids_0), None if token_ids_1 is None else list_of_ids(token_ids_1))
 

@@ -6,7 +6,7 @@
 2. SentencePiece takes each stretch between them on its own: it normalises the characters (NFKC and a little more),
    collapses white space and strips it at both ends, puts one "▁" (its sign for a space) in front, and finds the
    segmentation into pieces whose scores have the largest sum. Neighbouring unknown characters become one piece.
-3. Each piece is looked up; a text that is no piece has the unknown token's id.
+3. Each piece is looked up; a text that is not a piece has the unknown token's id.
 
 What this file does not do: it knows nothing about characters and where they went (`RemBertTokenizerFast` does).
 """
@@ -46,11 +46,11 @@ class RemBertTokenizer(PreTrainedTokenizer):
     are stored and saved but change nothing, as in transformers 4.34: the model's own normalisation decides.
     `model_max_length` is where `truncation=True` and `padding="max_length"` stop if a call gives no `max_length`.
     Each special token has its id in `bos_token_id`, `eos_token_id`, `unk_token_id`, `sep_token_id`, `pad_token_id`,
-    `cls_token_id` and `mask_token_id`; one that is no piece of the model gets the next free id, V, V + 1, ..., which a
+    `cls_token_id` and `mask_token_id`; one that is not a piece of the model gets the next free id, V, V + 1, ..., which a
     model has no row for until its embeddings are resized to `len(tokenizer)`. `additional_special_tokens` are found in
     text and skipped like these. `added_tokens_decoder` maps ids to tokens that were added earlier.
 
-    Raises FileNotFoundError where `vocab_file` is missing; ValueError where it is no SentencePiece model or an added
+    Raises FileNotFoundError where `vocab_file` is missing; ValueError where it is not a SentencePiece model or an added
     token and the model disagree about an id; TypeError for a token that is neither text nor AddedToken.
     """
 
@@ -249,7 +249,7 @@ class RemBertTokenizer(PreTrainedTokenizer):
     def save_vocabulary(self, save_directory: str | Path, filename_prefix: str | None = None) -> tuple[str] | None:
         """Writes [prefix-]sentencepiece.model, the bytes this tokenizer was made from, and returns its path in a tuple.
 
-        Logs an error and returns None where `save_directory` is no folder.
+        Logs an error and returns None where `save_directory` is not a folder.
         """
         folder = Path(save_directory)
         if not str(save_directory) or not folder.is_dir():  # an empty name would be the current folder

@@ -32,7 +32,7 @@ class Vocabulary(SpecialTokens):
     @overload
     def convert_tokens_to_ids(self, tokens: list[str] | tuple[str, ...]) -> list[int]: ...
     def convert_tokens_to_ids(self, tokens: str | list[str] | tuple[str, ...]) -> int | list[int]:
-        """The id of one token, or of several; the unknown token's for text that is no token. Raises TypeError for no text."""
+        """The id of one token, or of several; the unknown token's for any other text. Raises TypeError for anything else."""
         if isinstance(tokens, str):
             return self._id_of(tokens)
         listed = list(tokens) if isinstance(tokens, Iterable) else [tokens]
@@ -48,7 +48,7 @@ class Vocabulary(SpecialTokens):
     def convert_ids_to_tokens(self, ids: int | Iterable[int], skip_special_tokens: bool = False) -> str | list[str]:
         """The token of one id (special or not), or the tokens of several.
 
-        Raises IndexError for an id there is not, TypeError for what is no integer.
+        Raises IndexError for an id there is not, TypeError for anything but an integer.
         """
         skip_special_tokens = as_switch("skip_special_tokens", skip_special_tokens)
         ids = plain_ids(ids)
@@ -68,7 +68,7 @@ class Vocabulary(SpecialTokens):
 
         `clean_up_tokenization_spaces` (None: the tokenizer's own setting) drops the spaces before English punctuation.
         `spaces_between_special_tokens` puts a space around tokens that were added to the model's own. Raises IndexError
-        for an id there is not, TypeError for what is no integer.
+        for an id there is not, TypeError for anything but an integer.
         """
         skip_special_tokens = as_switch("skip_special_tokens", skip_special_tokens)
         spaces = as_switch("spaces_between_special_tokens", spaces_between_special_tokens)
@@ -85,7 +85,7 @@ class Vocabulary(SpecialTokens):
         clean_up_tokenization_spaces: bool | None = None,
         spaces_between_special_tokens: bool = True,
     ) -> list[str]:
-        """`decode` for each sequence. Raises TypeError for what is no list of them."""
+        """`decode` for each sequence. Raises TypeError for anything but a list of them."""
         if not isinstance(sequences, Iterable):
             raise TypeError(f"a list of lists of ids is needed, got {type(sequences).__name__} {sequences!r}"[:200])
         options = (skip_special_tokens, clean_up_tokenization_spaces, spaces_between_special_tokens)
@@ -129,7 +129,7 @@ def text_around(items: list[T], outside: Mapping[T, str], text_of: Callable[[lis
 
 
 def plain_ids(value: Any) -> int | list[int]:
-    """One id, or a list of them, as Python's own, from lists, arrays and tensors. Raises TypeError for what is no integer."""
+    """One id, or a list of them, as Python's own, from lists, arrays and tensors. Raises TypeError for anything else."""
     ids = value.tolist() if hasattr(value, "tolist") else value
     if is_integer(ids):
         return int(ids)

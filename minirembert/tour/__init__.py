@@ -78,6 +78,7 @@ def tour(out: Path) -> None:
 
 
 def pretraining_settings(corpus: Path, out: Path) -> PretrainSettings:
+    """A model of 3 blocks, H = 64, on the training sentences of all six languages."""
     return PretrainSettings(
         out=str(out),
         corpus=tuple(str(corpus / "train" / f"{language}.txt") for language in LANGUAGES),
@@ -98,6 +99,7 @@ def pretraining_settings(corpus: Path, out: Path) -> PretrainSettings:
 
 
 def finetuning_settings(corpus: Path, out: Path) -> FinetuneSettings:
+    """One epoch of tagging on English alone, scored on all six languages."""
     return FinetuneSettings(
         model=str(out / "pretrained"),
         train=str(corpus / "train" / "en.conllu"),
@@ -159,7 +161,7 @@ def _fill_object(
 def score_guesses(
     model: RemBertForMaskedLM, tokenizer: PreTrainedTokenizer, meanings: Sequence[Meaning], language: str
 ) -> GuessScore:
-    """One piece of each sentence is hidden, chosen by a fixed seed; how often is the first guess right?"""
+    """How often the first guess is right where one piece of each sentence, chosen by a fixed seed, is hidden."""
     encoding = tokenizer(
         [realize(meaning, language).text for meaning in meanings],
         padding=True,
@@ -183,7 +185,7 @@ def score_guesses(
 def retrieve(
     trained: RemBertModel, untrained: RemBertModel, tokenizer: PreTrainedTokenizer, meanings: Sequence[Meaning]
 ) -> list[Retrieval]:
-    """For each language but English: is the sentence nearest to an English one the one with the same meaning?
+    """For each language but English: how often the sentence nearest to an English one has the same meaning.
 
     The recipe of the paper's A.9: mean token states, moved by the mean difference of the two languages, Euclidean
     distance. The difference comes from the second half of `meanings`, the score from the first. An untrained model

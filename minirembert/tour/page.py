@@ -34,6 +34,8 @@ class FilledMask(NamedTuple):
 
 
 class GuessScore(NamedTuple):
+    """How well one language's masks are filled: two shares between 0 and 1."""
+
     language: str
     accuracy: float  # of the first guess for one hidden piece
     baseline: float  # always the most frequent piece of the language
@@ -48,6 +50,8 @@ class Retrieval(NamedTuple):
 
 
 class TourResults(NamedTuple):
+    """What the steps of the tour hand to the page."""
+
     pretrained: PretrainResult
     tagged: FinetuneResult
     examples: Sequence[Meaning]
@@ -83,6 +87,7 @@ def budget_figure() -> Any:
 
 
 def budget() -> str:
+    """Section 1, as HTML: RemBERT's parameters, part by part."""
     config = RemBertConfig()
     parts = parameter_budget(config)
     head = parts["output head"]
@@ -97,6 +102,7 @@ numbers a piece) because it is paid for again in every fine-tuned copy. The <b>o
 
 
 def corpus(results: TourResults) -> str:
+    """Section 2, as HTML: the examples in all six languages."""
     rows = "".join(
         f"<tr><td>{NAMES[language]}</td><td lang={language}>"
         + "<br>".join(html.escape(realize(meaning, language).text) for meaning in results.examples)
@@ -112,6 +118,7 @@ meanings that were in no training text.</p>
 
 
 def pretraining(results: TourResults) -> str:
+    """Section 3, as HTML: the curve of the loss, and whether it shows any use of context."""
     trained = results.pretrained
     figure, axes = new_figure(7.2, 3.4)
     draw_loss_curve(axes, trained.metrics, trained.unigram_loss, trained.unigram_entropy)
@@ -130,6 +137,7 @@ one, guesses hidden pieces. A model that ignores the context cannot score below 
 
 
 def masks(results: TourResults) -> str:
+    """Section 4, as HTML: guesses for hidden words, and how often the first one is right."""
     rows = []
     for sentences in results.filled:
         for one in sentences:
@@ -154,6 +162,7 @@ sentence does not decide which word it was, and a guess can be wrong and sensibl
 
 
 def tagging(results: TourResults) -> str:
+    """Section 5, as HTML: the tagger's scores beside two baselines, and where transfer is shown."""
     scores = results.tagged.scores
     figure, axes = new_figure(7.2, 3.0)
     places = range(len(scores))
@@ -188,6 +197,7 @@ others' words comes from pre-training: transfer is {verdict}.</p>
 
 
 def meanings(results: TourResults) -> str:
+    """Section 6, as HTML: retrieval of translations by layer, and whether training brought it about."""
     figure, axes = new_figure(7.2, 3.2)
     for number, retrieval in enumerate(results.retrievals):
         layers = range(len(retrieval.by_layer))
@@ -222,6 +232,7 @@ def shown(piece: str) -> str:
 
 
 def svg(figure: Any) -> str:
+    """A Matplotlib figure as an HTML element: its SVG without the XML header, and without a date."""
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None})
     text = buffer.getvalue()

@@ -88,7 +88,7 @@ class FinetuneSettings:
             )
 
     def schedule(self, examples: int) -> Schedule:
-        """Of a training file with so many examples. Raises ValueError for an option that makes no sense."""
+        """The loop's settings for this many training examples. Raises ValueError for an option that makes no sense."""
         steps = self.epochs * self.steps_per_epoch(examples)
         warmup = steps // 10 if self.warmup is None else self.warmup
         return Schedule(
@@ -96,12 +96,13 @@ class FinetuneSettings:
         )
 
     def steps_per_epoch(self, examples: int) -> int:
+        """Batches of one pass over the examples; the last may be smaller."""
         return -(-examples // self.batch_size)
 
 
 @dataclass(frozen=True)
 class Score:
-    """Of one file. Accuracies in [0, 1], over every labelled example (a sentence, or a word)."""
+    """How well one file was labelled: accuracies in [0, 1] over every labelled example (a sentence, or a word)."""
 
     language: str
     examples: int
@@ -112,6 +113,8 @@ class Score:
 
 @dataclass(frozen=True)
 class FinetuneResult:
+    """A fine-tuned model, and its scores by language."""
+
     model: RemBertPreTrainedModel
     tokenizer: PreTrainedTokenizer
     discarded_parameters: int
@@ -349,7 +352,7 @@ TAGGING = _Task(
 def _identity(settings: FinetuneSettings) -> Mapping[str, Any]:
     """What makes two runs the same run. Files count by their content: a path can be spelled in many ways.
 
-    The files to evaluate are no part of it: they change nothing about the training, and are scored anew each time.
+    The files to evaluate do not belong to it: they change nothing about the training, and are scored anew each time.
     """
     identity = asdict(settings)
     for name in ("out", "checkpoint_every", "evaluate", "model", "train"):

@@ -148,7 +148,7 @@ def clip_gradients(
 
 
 def learning_rate_at(step: int, peak: float, warmup: int, total: int) -> float:
-    """Of step 0, 1, ... total - 1: a straight rise to `peak` over `warmup` steps, then a straight fall towards 0."""
+    """The rate of step 0, 1, ... total - 1: a straight rise to `peak` over `warmup` steps, then a straight fall towards 0."""
     peak = as_number("peak", peak)
     step, warmup, total = (as_integer("a number of steps", value) for value in (step, warmup, total))
     if step < warmup:

@@ -90,6 +90,7 @@ class PretrainSettings:
 
     @property
     def schedule(self) -> Schedule:
+        """What of these settings concerns the loop; warmup is a tenth of the steps unless it was given."""
         warmup = self.steps // 10 if self.warmup is None else self.warmup
         return Schedule(
             self.steps, self.learning_rate, warmup, self.weight_decay, self.clip,

@@ -5,7 +5,7 @@ OUT/checkpoints/step-000200/        weights, optimizer state, step: appears whol
 OUT/metrics.jsonl                   one line a record; lines after the checkpoint are dropped on resume
 OUT/model.safetensors, config.json, ...     the result, at the end
 
-Anything else that lies there is somebody's own, a copy of a checkpoint say: it is neither read nor removed.
+Anything else that lies there, a copy of a checkpoint say, belongs to somebody: it is neither read nor removed.
 """
 
 import json
@@ -79,7 +79,7 @@ class RunFolder:
         return max(self._complete(), default=0)
 
     def require_room(self, steps: Container[int]) -> None:
-        """Raises FileExistsError where something that is no checkpoint has the place of the one after one of `steps`."""
+        """Raises FileExistsError where something else lies in the place of the checkpoint after one of `steps`."""
         for step, path in self._named_like_ours().items():
             if step in steps:
                 self._require_room(path)

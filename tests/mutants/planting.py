@@ -43,7 +43,7 @@ def mistakes(file: str, *rows: tuple[str, str, str, str, str]) -> list[Mistake]:
 
 def edited(source: str, mistake: Mistake) -> str:
     """The source with the mistake in it. Raises AssertionError unless the old code stands there exactly once."""
-    scope = _scope(_parsed(source), mistake.where)
+    scope = _scope(source, mistake.where)
     old = ast.parse(textwrap.dedent(mistake.old)).body
     expression = _expression(old) if _expression(ast.parse(textwrap.dedent(mistake.new)).body) else None
     found = list(_statements(scope, old)) if expression is None else list(_expressions(scope, expression))
@@ -66,8 +66,9 @@ def _parsed(source: str) -> ast.Module:
     return ast.parse(source)
 
 
-def _scope(tree: ast.Module, where: str) -> ast.AST:
-    node: ast.AST = tree
+@functools.lru_cache(maxsize=8)
+def _scope(source: str, where: str) -> ast.AST:
+    node: ast.AST = _parsed(source)
     for name in filter(None, where.split(".")):
         inside = [
             child

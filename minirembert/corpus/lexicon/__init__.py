@@ -67,7 +67,7 @@ class Lexicon:
             raise ValueError(f"lexicon {language!r} lacks {len(missing)} concepts, the first is {missing[0]!r}")
 
     def cell(self, concept: str, column: str) -> str:
-        """A cell as it stands in the table, for what is no form: a gender, an article."""
+        """A cell as it stands in the table, for a column that does not hold a form: a gender, an article."""
         try:
             return self._cells[concept, column]
         except KeyError:

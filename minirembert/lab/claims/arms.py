@@ -46,6 +46,7 @@ class Arm:
         )
 
     def experiment(self, profile: Profile, seed: int) -> Experiment:
+        """The job that the arm stands for in a profile, with this seed. Raises ValueError as `variant` does."""
         world = profile.wide_world if self.wide else profile.world
         if self.alone:
             world = replace(world, silent=world.languages - 1)

@@ -104,4 +104,5 @@ def panel(quantity: str, *arms: str) -> tuple[Column, ...]:
 
 
 def by_name(claims: tuple[Claim, ...]) -> Mapping[str, Claim]:
+    """The claims by their `name`, in the same order."""
     return {claim.name: claim for claim in claims}

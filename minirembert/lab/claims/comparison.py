@@ -121,9 +121,11 @@ class Everywhere:
 
     @property
     def condition(self) -> str:
+        """What every run must have, in words."""
         return f"{self.value:g} everywhere"
 
     def judge(self, runs: Runs) -> Finding:
+        """Shown if there are runs and all of them have the value. Raises ValueError as `column_of` does."""
         columns = {arm: column_of(runs, arm, self.quantity) for arm in runs}
         wrong = [arm for arm, column in columns.items() if any(value != self.value for value in column.values())]
         note = f"{len(columns) - len(wrong)} of {len(columns)}" + (f"; not in {', '.join(wrong)}" if wrong else "")
@@ -132,7 +134,7 @@ class Everywhere:
 
 
 def column_of(runs: Runs, arm: str, quantity: str) -> dict[int, float]:
-    """Seed -> `quantity`. Raises ValueError for a missing arm or quantity, and for what is no finite number."""
+    """Seed -> `quantity`. Raises ValueError for a missing arm or quantity, and for a value that is not finite."""
     if arm not in runs:
         raise ValueError(f"there are no runs of the arm {arm!r}")
     column = {}

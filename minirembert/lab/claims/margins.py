@@ -21,4 +21,5 @@ def loss(what: str, arm: str, minus: str, **rest: Any) -> Comparison:
 
 
 def transfer(what: str, arm: str, minus: str, **rest: Any) -> Comparison:
+    """A comparison of transfer scores, which lie between 0 and 1."""
     return Comparison(what, "transfer", arm, minus, band=TRANSFER_BAND, seeds=SEEDS_FOR_TRANSFER, **rest)

@@ -52,10 +52,12 @@ class ClaimResult(NamedTuple):
 
     @property
     def labels(self) -> dict[str, str]:
+        """The label of each arm, by the arm's name in the rule."""
         return {arm: made.label for arm, made in self.arms.items()}
 
     @property
     def seeds(self) -> list[int]:
+        """The seeds of all runs, in ascending order."""
         return sorted({seed for by_seed in self.runs.values() for seed in by_seed})
 
 

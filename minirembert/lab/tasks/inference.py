@@ -1,14 +1,14 @@
-"""Mini-NLI, three-way (after Bowman et al. 2015): what does a premise say of a hypothesis?
+"""Mini-NLI, three-way (after Bowman et al. 2015): what a premise says of a hypothesis.
 
     two lions chase a goat in the forest      two animals chase a goat              entailment
     two animals chase a goat                  two lions chase a goat                neutral
     two lions do not chase a goat             two lions chase a goat                contradiction
     two animals do not chase a goat           two lions do not chase a goat         entailment: "not" turns it round
 
-A sentence is read as "there is such an event", or with "not" as "there is none". Of a fact and the same with less said of it,
-each also denied, pairs are drawn in which every answer has as many hypotheses that say more and that say less, denied and not:
-no single word of a hypothesis tells the answer. That sentences which say more are longer, and that a pair of which one is
-denied is always a contradiction, can be used; `baselines.py` measures what a hypothesis alone is worth.
+A sentence is read as "there is such an event", or with "not" as "there is none". Pairs are drawn from four sentences: a fact,
+the same with less said of it, and both denied. Each answer has as many hypotheses that say more as say less, and as many
+denied as not: no single word of a hypothesis tells the answer. Two shortcuts remain: sentences that say more are longer, and
+a pair of which one is denied is always a contradiction. `baselines.py` measures what a hypothesis alone is worth.
 """
 
 import random
@@ -36,6 +36,8 @@ PAIRS = {
 
 
 class Pair(NamedTuple):
+    """Two meanings, and one of ANSWERS."""
+
     premise: Meaning
     hypothesis: Meaning
     answer: str
@@ -61,6 +63,10 @@ def weaker(event: Event, concepts: frozenset[str]) -> list[Event]:
 
 
 def draw(split: Split, rng: random.Random) -> Pair | None:
+    """A pair made of an event and what follows from it, for an answer drawn evenly.
+
+    None where nothing follows from the event, or where the split forbids one of the four meanings made of the two.
+    """
     event = rng.choice(split.events)
     options = weaker(event, split.concepts)
     if not options:
@@ -77,6 +83,7 @@ def draw(split: Split, rng: random.Random) -> Pair | None:
 
 
 def say(corpus: Corpus, language: str, item: Pair) -> Said:
+    """The premise and the hypothesis; the answer is its number in ANSWERS."""
     first, second = corpus.encode([item.premise, item.hypothesis], language)
     return Said(first, second, ANSWERS.index(item.answer))
 

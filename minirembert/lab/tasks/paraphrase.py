@@ -1,14 +1,14 @@
-"""Mini-PAWS (after Zhang, Baldridge and He 2019): do two sentences with the same words say the same?
+"""Mini-PAWS (after Zhang, Baldridge and He 2019): whether two sentences with the same words say the same.
 
     the young doctor loves the happy teacher          the happy doctor loves the young teacher          different
     the girl reads a book and Omar writes a letter    Omar writes a letter and the girl reads a book    same
 
-Of a meaning and the same with two parts exchanged, a pair says one of them twice, or both. In a lab language of one word for
-each concept both sentences have exactly the same words, so a bag of words is at chance. Two clauses around "and" or "but" stand
-in the other order in the second sentence; one clause has one order only, so that there the same is an exact copy.
+A pair takes a meaning and the same with two parts exchanged, and says one of them twice, or both. In a lab language of one
+word for each concept both sentences have exactly the same words, so a bag of words is at chance. Two clauses around "and" or
+"but" stand in the other order in the second sentence; one clause has one order only, so that there the same is an exact copy.
 
-What is exchanged is often odd (the book writes the mother), so either of the two meanings is said first, and again: of the four
-pairs that two meanings make, two the same and two different, one is drawn, and neither sentence alone tells anything.
+What is exchanged is often odd (the book writes the mother), so either of the two meanings may come first, and second: one of
+the four pairs that two meanings make (two the same, two different) is drawn, and neither sentence alone tells anything.
 """
 
 import random
@@ -27,6 +27,8 @@ PARTS = (("subject", "object"), ("subject", "place"), ("object", "place"))
 
 
 class Pair(NamedTuple):
+    """Two meanings of the same words, and whether they are one."""
+
     first: Meaning
     second: Meaning
     same: bool
@@ -71,6 +73,11 @@ def _has_place_name(phrases: tuple[NounPhrase, NounPhrase]) -> bool:
 
 
 def draw(split: Split, rng: random.Random) -> Pair | None:
+    """The one pair that belongs to a meaning of the split.
+
+    None for clauses joined by "because", where no two parts of the meaning can be exchanged, and where the split forbids a
+    sentence that a pair could have.
+    """
     meaning = rng.choice(split.meanings)
     options = exchanges(meaning) if meaning.connective != "because" else []
     if not options:
@@ -86,6 +93,7 @@ def draw(split: Split, rng: random.Random) -> Pair | None:
 
 
 def say(corpus: Corpus, language: str, item: Pair) -> Said:
+    """The two sentences; the answer is 1 where they say the same, else 0."""
     first, second = corpus.encode([item.first, item.second], language)
     return Said(first, second, int(item.same))
 

@@ -27,7 +27,7 @@ QUESTIONS_ABOUT = {"subject": "[WHO]", "object": "[WHAT]", "place": "[WHERE]", "
 
 
 class Question(NamedTuple):
-    """What `part` is in sentence number `about` of `context`?"""
+    """Asks for the `part` of sentence number `about` of `context`."""
 
     context: tuple[Meaning, Meaning]
     about: int
@@ -35,6 +35,11 @@ class Question(NamedTuple):
 
 
 def draw(split: Split, rng: random.Random) -> Question | None:
+    """A question about one of two sentences that both have the part asked for.
+
+    None where the part is the same in both, where the question would fit both (the same verb, and the same subject or object),
+    and where the split has fewer than two such sentences or forbids one.
+    """
     part = rng.choice(tuple(QUESTIONS_ABOUT))
     if len(split.by_part[part]) < 2:
         return None
@@ -50,13 +55,14 @@ def draw(split: Split, rng: random.Random) -> Question | None:
 
 
 def _without_rest(event: Event, part: str) -> Event:
-    """Short enough for two in a line: of place and time only what is asked for."""
+    """Short enough for two in a line: place and time are left out unless they are asked for."""
     if part != "place":
         event = replace(event, relation=None, place=None)
     return event if part == "time" else replace(event, time=None)
 
 
 def say(corpus: Corpus, language: str, item: Question) -> Said:
+    """The question, and the two sentences with [SEP] between them; the answer is the span of the part."""
     asked = ("verb", "subject", "object") if item.part == "subject" else ("verb", "subject", item.part)
     question: list[int] = []
     context: list[int] = []
@@ -97,7 +103,7 @@ def exact_and_f1(found: Integer[Array, "N 2"], true: Integer[Array, "N 2"]) -> d
 
 
 def score(outputs: Sequence[Array], examples: Examples) -> dict[str, float]:
-    """Of start and end logits, (N, S) each."""
+    """`exact_and_f1` of start and end logits, (N, S) each."""
     true = np.stack([examples.labels["start_positions"], examples.labels["end_positions"]], axis=1)
     return exact_and_f1(spans(outputs, examples), true)
 

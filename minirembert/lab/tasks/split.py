@@ -34,7 +34,7 @@ class Split:
 
     @cached_property
     def events(self) -> tuple[Event, ...]:
-        """Of the meanings with one clause."""
+        """The events of all meanings with one clause."""
         return tuple(meaning.first for meaning in self.meanings if meaning.second is None)
 
     @cached_property

@@ -4,8 +4,8 @@
     subject-many  subject-many  subject-many  verb-many  object-one          PLACE
 
 A word of a noun phrase, adjective and number too, has the phrase's role and number; a verb has its subject's number; a name is
-PERSON or PLACE, and some names are both. Other words (when, not, and, in) are
-not asked for. A look-up of each word's most frequent tag knows many nouns, and no adjective.
+PERSON or PLACE, and some names are both. Other words (when, not, and, in) are not asked for. A look-up of each word's most
+frequent tag knows many nouns, and no adjective.
 """
 
 import random
@@ -40,11 +40,13 @@ def tag(token: Token, meaning: Meaning) -> str | None:
 
 
 def draw(split: Split, rng: random.Random) -> Meaning | None:
+    """A meaning of the split, or None where the split does not allow it."""
     meaning = rng.choice(split.meanings)
     return meaning if split.allows(meaning) else None
 
 
 def say(corpus: Corpus, language: str, item: Meaning) -> Said:
+    """The sentence; the answer is for each word the number of its tag in ANSWERS, -100 where none is asked for."""
     sentence = corpus.realize(item, language)
     tags = [tag(token, item) for token in sentence.tokens]
     return Said(
@@ -52,5 +54,5 @@ def say(corpus: Corpus, language: str, item: Meaning) -> Said:
     )
 
 
-# Of thousands of sentences any model learns nearly all; of 80 there is something left to know beforehand.
+# From thousands of sentences any model learns nearly everything; 80 leave something that must be known beforehand.
 TAGS = Task("tags", RemBertForTokenClassification, ANSWERS, draw, say, accuracy, most=80)

@@ -62,7 +62,7 @@ class World:
 
     @property
     def language_names(self) -> tuple[str, ...]:
-        """ "a", "b", ... or "en", "es", ...: the first is the one that tasks are learned in."""
+        """Names, "a", "b", ... or "en", "es", ...: tasks are learned in the first of these languages."""
         if self.track == "real":
             return LANGUAGES[: self.languages]
         return tuple(chr(ord("a") + number) for number in range(self.languages))
@@ -129,8 +129,10 @@ class Corpus:
     @cached_property
     def told_twice(self) -> tuple[Language, ...]:
         """Every sentence with itself, [SEP] between, its clauses exchanged the second time where the connective lets them.
-        Reading them teaches that words may be found elsewhere in a text, which pairs and questions need and single sentences
-        do not show."""
+
+        Reading them teaches that words may be found elsewhere in a text. Pairs and questions need that, and single sentences
+        do not show it.
+        """
         separator = self.pieces.sep_token_id
         told = []
         for language in self.train_lines:
