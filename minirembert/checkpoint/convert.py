@@ -42,7 +42,7 @@ def convert(
     if format not in FORMATS:
         raise ValueError(f"format must be one of {', '.join(FORMATS)}, got {format!r}")
     if max_shard_size is not None:
-        parse_size(max_shard_size)  # refuses what is no size, before anything is read
+        parse_size(max_shard_size)  # refuses what it cannot read, before anything else is read
     if not source.is_dir():
         raise FileNotFoundError(f"{source} is not a folder")
     tensors = {name: t for name, t in read_tensors(source).items() if name.removeprefix(BASE_PREFIX) not in OBSOLETE}
@@ -78,17 +78,21 @@ class Counted(NamedTuple):
 
     @property
     def name(self) -> str:
+        """That of the tensor."""
         return self.tensor.name
 
     @property
     def dtype(self) -> str:
+        """That of the tensor."""
         return self.tensor.dtype
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """That of the tensor."""
         return self.tensor.shape
 
     def read(self, dtype: Any = None) -> Array:
+        """Its numbers, as the tensor reads them; then the bar moves on by its bytes in the file."""
         array = self.tensor.read(dtype)
         if self.bar is not None:
             self.bar.advance(size_of(self.tensor.dtype, self.tensor.shape))

@@ -69,8 +69,10 @@ def write_weights(
 
 
 def check_plan(plan: Plan, format: str, max_shard_size: str | int | None = None) -> None:
-    """Raises what `write_weights` raises for what it is asked for, and ImportError for h5 without h5py,
-    for pytorch without torch. Writes nothing."""
+    """Raises the ValueErrors of `write_weights` for what it is asked for, and ImportError without the library of the format.
+
+    Writes nothing.
+    """
     if format not in FORMATS:
         raise ValueError(f"format must be one of {', '.join(FORMATS)}, got {format!r}")
     if not plan:

@@ -30,19 +30,28 @@ class Tensor(Protocol):
     """What can be written: a tensor in memory or in a file."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """What it is called in the file."""
+
     @property
-    def dtype(self) -> str: ...
+    def dtype(self) -> str:
+        """One of NUMPY_TYPES."""
+
     @property
-    def shape(self) -> tuple[int, ...]: ...
-    def read(self, dtype: Any = None) -> Array: ...
+    def shape(self) -> tuple[int, ...]:
+        """Its axes in PyTorch's order."""
+
+    def read(self, dtype: Any = None) -> Array:
+        """The numbers in `dtype`, or without it as they are stored. Raises ValueError for one that `dtype` cannot hold."""
 
 
 class Stored(Tensor, Protocol):
     """One in a file, whoever reads it."""
 
     @property
-    def path(self) -> Path: ...
+    def path(self) -> Path:
+        """The file."""
+
     @property
     def offset(self) -> int:
         """Where its numbers begin: tensors of one file that share their numbers begin at the same place."""
@@ -84,13 +93,16 @@ class HeldTensor(NamedTuple):
 
     @property
     def dtype(self) -> str:
+        """One of NUMPY_TYPES."""
         return label(self.array.dtype)
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """That of the array."""
         return self.array.shape
 
     def read(self, dtype: Any = None) -> Array:
+        """The array itself, or a copy in another `dtype`. Raises ValueError for a number that `dtype` cannot hold."""
         return self.array if dtype is None else cast(self.array, np.dtype(dtype), shown(self.name))
 
 
@@ -116,6 +128,7 @@ def is_shape(value: Any) -> bool:
 
 
 def is_count(value: Any) -> bool:
+    """Whether `value`, which came from a file, is a number of bytes or of entries, not of many petabytes."""
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**56
 
 
@@ -186,6 +199,7 @@ def require(library: str, what: str | Path) -> None:
 
 
 def damaged(path: Path, reason: str) -> ValueError:
+    """The error for a file that is not what its name says; `reason` is a clause."""
     return ValueError(f"{path} is damaged or cut short: {reason}")
 
 

@@ -46,14 +46,17 @@ class TorchTensor(NamedTuple):
 
     @property
     def dtype(self) -> str:
+        """One of NUMPY_TYPES."""
         return DTYPES[_dtype(self.tensor)]
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """That of the tensor."""
         return tuple(self.tensor.shape)
 
     @property
     def offset(self) -> int:
+        """An address in memory. It is the same for tensors that share their numbers."""
         return int(self.tensor.data_ptr())
 
     def read(self, dtype: Any = None) -> Array:
