@@ -16,7 +16,7 @@ help:
 	@echo "make test-kernels  what the kernels compute, read and write; for who writes some (minutes). KERNEL=mine.py: yours alone"
 	@echo "make mutants     the tests of the tests: every planted mistake, and the test that catches it first"
 	@echo "make test-heavy  the same tests on many more random cases (hours)"
-	@echo "make fuzz        damages 12,000 folders of weights and loads them (half an hour)"
+	@echo "make fuzz        damages 12,000 folders of safetensors and loads them (two minutes)"
 	@echo "make test-triton36  compiles the kernels with triton 3.6, in an environment of its own"
 	@echo "make format      lay out the code"
 	@echo "make clean       remove the environment and the tour"

@@ -167,7 +167,9 @@ def _convert_arguments(parser: argparse.ArgumentParser) -> None:
 
     parser.add_argument("source", type=Path, metavar="SOURCE", help="folder with a saved model, in any format")
     parser.add_argument("target", type=Path, metavar="TARGET", help="folder to write; must not exist, or be empty")
-    parser.add_argument("--format", required=True, choices=FORMATS, help="format of the new weights")
+    parser.add_argument(
+        "--format", required=True, choices=FORMATS, help="of the new weights (pytorch needs torch, h5 needs h5py)"
+    )
     parser.add_argument("--dtype", choices=FLOATS, help="of the new weights (default: each tensor keeps its own)")
     parser.add_argument(
         "--max-shard-size", metavar="SIZE", help=f"of a weight file, like 500MB or 2GiB (default: {MAX_SHARD_SIZE})"

@@ -1,11 +1,8 @@
 """Ways to damage a weight file: blindly, and by its structure. Every one is a function of a random generator."""
 
-import io
 import json
-import pickletools
 import random
 import struct
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -124,124 +121,19 @@ def index(data: bytes, rng: random.Random) -> bytes:
     return json_text(change_json(json.loads(data), rng), rng)
 
 
-# --- pickles and zip archives -----------------------------------------------------------------------------------------
-
-ATTACKS = (
-    b"cos\nsystem\n(X\x04\x00\x00\x00exitt", b"cbuiltins\neval\n(X\x01\x00\x00\x001tR", b"ctorch\nload\n)R",
-    b"c__builtin__\ngetattr\n", b"ctorch._utils\n_rebuild_tensor_v2\n(tR", b"ccollections\nOrderedDict\n(]]tR",
-    b"(i__builtin__\nprint\n", b"\x8c\x02os\x8c\x06system\x93", b"r\xff\xff\xff\xff", b"\x8e" + b"\xff" * 8, b"2" * 2000,
-    b"(" * 2000, b"\x8b\xff\xff\xff\x7f", b"X\xff\xff\xff\xff", b"T\xf0\xff\xff\xff", b"]" + b"]a" * 500, b"Q", b"R", b"0" * 9,
-    b"\x82\x01", b"\x81", b"o", b"}" * 100 + b"u", b"h\x05", b"j\x05\x00\x00\x00", b"I99999999999\n", b"N)R", b"b", 
-    b"V\\ud800\n",
-)  # fmt: skip
-
-
-def pickle(data: bytes, rng: random.Random) -> bytes:
-    """An instruction of a pickle dropped, doubled, swapped, given another argument, or an attack put in."""
-    try:
-        starts = [position for _, _, position in pickletools.genops(data)]
-    except (ValueError, IndexError, KeyError, UnicodeDecodeError):
-        return rng.choice(BLIND)(data, rng)
-    ends = [*starts[1:], len(data)]
-    pick = rng.randrange(len(starts))
-    before, code, after = data[: starts[pick]], data[starts[pick] : ends[pick]], data[ends[pick] :]
-    match rng.randrange(6):
-        case 0:
-            code = b""
-        case 1:
-            code = code + code
-        case 2:
-            other = rng.randrange(len(starts))
-            code = data[starts[other] : ends[other]]
-        case 3:
-            code = rng.choice(ATTACKS) + code
-        case 4 if len(code) > 1:
-            width = len(code) - 1
-            number = rng.choice((*NUMBERS, int.from_bytes(code[1:], "little") + rng.choice((-1, 1)))) % 256**width
-            code = code[:1] + number.to_bytes(width, "little")
-        case _:
-            return rng.choice(BLIND)(before + code, rng) + after if rng.random() < 0.3 else before + b"K\x05" + after
-    return before + code + after
-
-
-def zip_members(data: bytes, rng: random.Random) -> bytes:
-    """The archive with one member changed, gone, doubled, renamed or compressed."""
-    archive = zipfile.ZipFile(io.BytesIO(data))
-    members = [(info.filename, archive.read(info), zipfile.ZIP_STORED) for info in archive.infolist()]
-    at = rng.randrange(len(members)) if rng.random() < 0.4 else 0  # data.pkl comes first
-    name, content, method = members[at]
-    match rng.randrange(7):
-        case 0:
-            del members[at]
-        case 1:
-            members.append(members[at])
-        case 2:
-            members[at] = (rng.choice(("../x", "/etc/passwd", "other/data.pkl", name + "x", "")), content, method)
-        case 3:
-            members[at] = (name, content, zipfile.ZIP_DEFLATED)
-        case _:
-            members[at] = (
-                name,
-                pickle(content, rng) if name.endswith("pkl") else rng.choice(BLIND)(content, rng),
-                method,
-            )
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as new:
-        for name, content, method in members:
-            info = zipfile.ZipInfo(name)
-            info.compress_type = method
-            new.writestr(info, content)
-    return buffer.getvalue()
-
-
-def after_signature(*signatures: bytes, reach: int) -> Damage:
-    """Numbers written into the `reach` bytes behind one of the places that begin with a signature."""
-
-    def damage(data: bytes, rng: random.Random) -> bytes:
-        signature = rng.choice(signatures)
-        places, at = [], data.find(signature)
-        while at >= 0:
-            places.append(at)
-            at = data.find(signature, at + 1)
-        if not places:
-            return rng.choice(BLIND)(data, rng)
-        at, width = rng.choice(places) + rng.randrange(reach), rng.choice((1, 2, 4, 8))
-        old = int.from_bytes(data[at : at + width], "little")
-        number = rng.choice((*NUMBERS, old + 1, old - 1, old + 8, rng.choice(places), len(data))) % 256**width
-        return data[:at] + number.to_bytes(width, "little") + data[at + width :]
-
-    return damage
-
-
-zip_directory = after_signature(b"PK\x01\x02", b"PK\x03\x04", b"PK\x05\x06", reach=46)
-# HDF5's superblock, B-trees, symbol tables, heaps, and, by how they begin, object headers and layout messages
-h5_structure = after_signature(
-    b"\x89HDF",
-    b"TREE",
-    b"SNOD",
-    b"HEAP",
-    b"\x01\x00\x06\x00\x01\x00\x00\x00",
-    b"\x08\x00\x18\x00",
-    b"\x03\x00",
-    reach=60,
-)
-
+# --- all of them --------------------------------------------------------------------------------------------------------
 
 STRUCTURED: dict[str, tuple[Damage, ...]] = {
     ".safetensors": (safetensors_header,),
     ".json": (index,),
-    "zip": (zip_members, zip_members, zip_directory),
-    "old": (pickle,),
-    ".h5": (h5_structure,),
 }
 
 
 def damaged(path: Path, rng: random.Random) -> bytes:
     """The content of `path`, damaged once to three times."""
     data = path.read_bytes()
-    kind = path.suffix if path.suffix != ".bin" else "zip" if data[:2] == b"PK" else "old"
     for _ in range(rng.choice((1, 1, 1, 2, 3))):
-        ways = STRUCTURED[kind] if rng.random() < 0.6 else BLIND
+        ways = STRUCTURED[path.suffix] if rng.random() < 0.6 else BLIND
         try:
             data = rng.choice(ways)(data, rng)
         except Exception:  # damaged already beyond what its structure says

@@ -251,10 +251,10 @@ def test_the_order_in_which_files_take_their_places(size, tmp_path, monkeypatch)
 
 @pytest.mark.parametrize("difference", [0, 1])
 def test_tensors_that_share_their_numbers_count_once(difference, tmp_path):
-    """Two names for twelve bytes in one shard, and as many in another, at the same place there: 24 bytes, no other number."""
+    """Two names for twelve bytes in one shard, and as many in another: 24 bytes, no other number."""
     for name in ("1", "2"):
         numbers = torch.arange(3.0)
-        torch.save({f"a{name}": numbers, f"b{name}": numbers}, tmp_path / f"pytorch_model-{name}.bin")
+        torch.save({f"a{name}": numbers, f"b{name}": numbers[:]}, tmp_path / f"pytorch_model-{name}.bin")
     shards = {f"{letter}{name}": f"pytorch_model-{name}.bin" for letter in "ab" for name in "12"}
     index = {"metadata": {"total_size": 24 + difference}, "weight_map": shards}
     (tmp_path / "pytorch_model.bin.index.json").write_text(json.dumps(index))
@@ -263,8 +263,17 @@ def test_tensors_that_share_their_numbers_count_once(difference, tmp_path):
             read_tensors(tmp_path)
     else:
         tensors = read_tensors(tmp_path)
-        assert tensors["a1"].offset == tensors["b2"].offset
+        assert tensors["a1"].offset == tensors["b1"].offset
         assert all(np.array_equal(tensor.read(), [0, 1, 2]) for tensor in tensors.values())
+
+
+def test_tensors_at_one_place_of_two_shards_count_twice(tmp_path):
+    """Twelve bytes in each of two files that are laid out alike; the index says 24."""
+    write_weights(held({name: np.full(3, ord(name), np.float32) for name in "ab"}), tmp_path, "safetensors", 12)
+    tensors = read_tensors(tmp_path)
+    assert tensors["a"].offset == tensors["b"].offset and tensors["a"].path != tensors["b"].path
+    assert json.loads((tmp_path / "model.safetensors.index.json").read_text())["metadata"]["total_size"] == 24
+    assert tensors["b"].read().tolist() == [98, 98, 98]
 
 
 @pytest.mark.parametrize(
@@ -365,7 +374,7 @@ def test_loading_takes_little_more_memory_than_the_model(format, tmp_path):
     tracemalloc.stop()
     assert loading < 1.25 * size
     tracemalloc.start()
-    convert(tmp_path / "b", tmp_path / "c", "pytorch")
+    convert(tmp_path / "b", tmp_path / "c", "safetensors")
     converting = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert converting < 0.6 * size

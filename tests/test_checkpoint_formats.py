@@ -1,14 +1,12 @@
 """Every weight format, against the libraries that own it: what they write is read here, and what is written here they read.
 
-The Keras file in `data/keras` was written by transformers 4.34 with TensorFlow 2.14, together with the logits of its model.
+What is special about PyTorch's files is in `test_checkpoint_torch.py`, about h5 in `test_checkpoint_h5.py`. The Keras file in
+`data/keras` was written by transformers 4.34 with TensorFlow 2.14, together with the logits of its model.
 """
 
 import gzip
 import json
-import pickle
-import struct
 import warnings
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +31,6 @@ from minirembert.checkpoint import (
 )
 from minirembert.checkpoint.convert import convert
 from minirembert.checkpoint.names import from_keras, to_keras
-from minirembert.checkpoint.torch_pickle import Storage, unpickle
 from minirembert.cli import main
 
 KERAS = Path(__file__).parent / "data" / "keras"
@@ -134,91 +131,6 @@ def test_a_file_of_ours_is_the_librarys_byte_for_byte(tmp_path):
         assert np.array_equal(tensor.read(), arrays[name]) and tensor.shape == arrays[name].shape
 
 
-@pytest.mark.parametrize("dtype", ["float64", "float32", "float16", "bfloat16", "int64", "uint8", "bool"])
-def test_torch_loads_our_pickles_without_trust(dtype, tmp_path):
-    """With `weights_only`, from memory and mapped; also what is empty or a scalar."""
-    rng = torch.Generator().manual_seed(0)
-    tensors = {str(shape): (100 * torch.randn(shape, generator=rng)).to(getattr(torch, dtype))
-               for shape in [(3, 5), (), (0, 4), (7,), (2, 1, 3), (2, 0, 3)]}  # fmt: skip
-    torch.save(tensors, tmp_path / "pytorch_model.bin")
-    plan = {name: (tensor, tensor.dtype) for name, tensor in read_tensors(tmp_path).items()}
-    write_weights(plan, tmp_path / "new", "pytorch")
-    for mapped in (False, True):
-        again = torch.load(tmp_path / "new" / "pytorch_model.bin", weights_only=True, mmap=mapped)
-        assert list(again) == list(tensors)
-        for name, tensor in tensors.items():
-            assert again[name].dtype == tensor.dtype and torch.equal(again[name], tensor)
-            assert again[name].stride() == tensor.contiguous().stride()
-            assert again[name].data_ptr() % tensor.element_size() == 0
-
-
-@pytest.mark.parametrize("large", [False, True])
-def test_a_pickle_of_ours_is_laid_out_as_torch_does(large, tmp_path, monkeypatch):
-    """Every run of numbers at a multiple of 64 bytes, whatever the lengths of names; which byte comes first; the same bytes
-    at any time. With sizes in 64 bits for members that are too large for others."""
-    if large:
-        monkeypatch.setattr("minirembert.checkpoint.torch_write.ZIP64_FROM", 0)
-    arrays = {f"ключ {n}": np.arange(n % 3 + 1, dtype=np.float32) + n for n in range(12)}
-    write_weights(held(arrays), tmp_path, "pytorch")
-    path = tmp_path / "pytorch_model.bin"
-    with zipfile.ZipFile(path) as archive:
-        assert archive.read("archive/byteorder") == b"little"
-        assert archive.read("archive/data.pkl").startswith(b"\x80\x02")
-        content = path.read_bytes()
-        for info in archive.infolist():
-            assert info.date_time == (1980, 1, 1, 0, 0, 0)
-            name, extra = struct.unpack_from("<2H", content, info.header_offset + 26)
-            if "/data/" in info.filename:
-                assert (info.header_offset + 30 + name + extra) % 64 == 0
-                packed, size = struct.unpack_from("<2I", content, info.header_offset + 18)
-                assert (packed == size == 0xFFFFFFFF) == large
-    theirs = torch.load(path, weights_only=True)
-    assert list(theirs) == list(arrays)
-    assert all(np.array_equal(theirs[name].numpy(), array) for name, array in arrays.items())
-    if not large:
-        assert path.read_bytes().count(b"PK\x06\x06") == 0
-
-
-def test_the_fields_of_a_member_in_any_order(tmp_path, monkeypatch):
-    """The 64-bit sizes may stand behind a field of another kind that is as long; and members may have comments."""
-    content = np.arange(6, dtype="<f4").tobytes()
-    torch.save({"x": torch.zeros(2, 3)}, tmp_path / "theirs.bin")
-    path = tmp_path / "pytorch_model.bin"
-    monkeypatch.setattr(zipfile, "ZIP64_LIMIT", 0)
-    with zipfile.ZipFile(tmp_path / "theirs.bin") as old, zipfile.ZipFile(path, "w") as new:
-        for info in old.infolist():
-            member = zipfile.ZipInfo(info.filename)
-            member.extra, member.comment = struct.pack("<2H", 0x4246, 32) + bytes(range(32)), b"PK\x01\x02"
-            new.writestr(member, content if info.filename.endswith("/data/0") else old.read(info))
-    monkeypatch.undo()
-    assert np.array_equal(read_tensors(path)["x"].read(), [[0, 1, 2], [3, 4, 5]])
-    start = path.read_bytes()
-    wide = [n for n in range(len(start)) if start.startswith(struct.pack("<2H", 1, 24), n)]  # in the directory
-    changed = bytearray(start)
-    for n in wide:
-        changed[n : n + 64] = start[n + 28 : n + 64] + start[n : n + 28]
-    assert len(wide) >= 3 and changed != start
-    path.write_bytes(changed)
-    assert np.array_equal(read_tensors(path)["x"].read(), [[0, 1, 2], [3, 4, 5]])
-    with zipfile.ZipFile(path) as archive:
-        assert archive.testzip() is None
-
-
-@pytest.mark.parametrize("where", ["in front of a member", "everywhere"])
-def test_archives_with_sizes_in_64_bits(where, tmp_path, monkeypatch):
-    """As for members of more than a gigabyte, and archives of more than four."""
-    monkeypatch.setattr("minirembert.checkpoint.torch_write.ZIP64_FROM", 0)
-    if where == "everywhere":
-        monkeypatch.setattr(zipfile, "ZIP64_LIMIT", 0)
-    model = make_model(TASKS["masked lm"], "one head")
-    model.save_pretrained(tmp_path, safe_serialization=False)
-    monkeypatch.undo()
-    if where == "everywhere":
-        assert (tmp_path / "pytorch_model.bin").read_bytes().count(b"PK\x06\x06") == 1
-    same_numbers(model, torch.load(tmp_path / "pytorch_model.bin", weights_only=True, mmap=True))
-    same_numbers(RemBertForMaskedLM.from_pretrained(tmp_path, dtype="float64"), model.parameters)
-
-
 @pytest.mark.parametrize(
     ("dtype", "format", "message"),
     [
@@ -242,120 +154,7 @@ def test_what_a_format_cannot_hold(dtype, format, message, tmp_path):
     assert not (tmp_path / "new").exists()
 
 
-# --- PyTorch's pickles ------------------------------------------------------------------------------------------------
-
-
-def awkward_tensors() -> dict[str, torch.Tensor]:
-    """Views with offsets and strides, two of them in one storage, parameters, and every number format."""
-    numbers = torch.randn((6, 8), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    return {
-        "transposed": numbers.T, "rows": numbers[2:4], "columns": numbers[:, 3:5], "every other": numbers[1::2, ::3],
-        "scalar": numbers[3, 4], "permuted": numbers.reshape(2, 3, 8).permute(2, 0, 1), "one row": numbers[5:6, 2:],
-        "parameter": torch.nn.Parameter(numbers.float()), "half": numbers.half(), "brain": numbers.bfloat16(),
-        "long": torch.arange(5), "int": torch.arange(5, dtype=torch.int32), "bool": numbers > 0, "empty": numbers[6:],
-        "nothing of columns": numbers[6:, ::2],
-        "bytes": torch.arange(7, dtype=torch.uint8), "short": torch.arange(-3, 3, dtype=torch.int16),
-    }  # fmt: skip
-
-
-@pytest.mark.parametrize("zipped", [True, False])
-@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
-def test_every_kind_of_tensor_that_torch_saves(zipped, protocol, tmp_path):
-    tensors = awkward_tensors()
-    path = tmp_path / "pytorch_model.bin"
-    torch.save(tensors, path, _use_new_zipfile_serialization=zipped, pickle_protocol=protocol)
-    read = read_tensors(path)
-    assert list(read) == list(tensors)
-    for name, tensor in tensors.items():
-        expected = (tensor.float() if name == "brain" else tensor).detach().numpy()
-        found = read[name].read()
-        assert found.dtype == expected.dtype and found.shape == expected.shape, name
-        assert np.array_equal(found, expected), name
-        assert found.flags.c_contiguous
-
-
-@pytest.mark.parametrize("zipped", [True, False])
-def test_an_ordered_dictionary_with_metadata(zipped, tmp_path):
-    state = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.LayerNorm(2)).state_dict()
-    assert hasattr(state, "_metadata")
-    torch.save(state, tmp_path / "pytorch_model.bin", _use_new_zipfile_serialization=zipped)
-    read = read_tensors(tmp_path)
-    assert all(np.array_equal(read[name].read(), tensor.numpy()) for name, tensor in state.items())
-
-
-def test_a_file_from_a_machine_with_the_other_byte_order(tmp_path):
-    tensors = awkward_tensors()
-    torch.save(tensors, tmp_path / "little.bin")
-    with zipfile.ZipFile(tmp_path / "little.bin") as old, zipfile.ZipFile(tmp_path / "big.bin", "w") as new:
-        sizes = {tensor.untyped_storage().data_ptr(): tensor.element_size() for tensor in tensors.values()}
-        for info in old.infolist():
-            content = b"big" if info.filename.endswith("byteorder") else old.read(info)
-            if "/data/" in info.filename:
-                width = list(sizes.values())[int(info.filename.rpartition("/")[2])]
-                content = np.frombuffer(content, f"u{width}").byteswap().tobytes()
-            new.writestr(zipfile.ZipInfo(info.filename), content)
-    little, big = read_tensors(tmp_path / "little.bin"), read_tensors(tmp_path / "big.bin")
-    assert {tensor.order for tensor in big.values()} == {">"}
-    for name in tensors:
-        assert np.array_equal(big[name].read(), little[name].read()), name
-        assert big[name].read().dtype.isnative
-
-
-@pytest.mark.parametrize("big", [False, True])
-def test_an_old_file_from_a_machine_with_the_other_byte_order(big, tmp_path):
-    """The numbers are in the machine's order, how many there are is not."""
-    path = tmp_path / "pytorch_model.bin"
-    torch.save({"x": torch.zeros(3)}, path, _use_new_zipfile_serialization=False)
-    content = path.read_bytes()
-    assert content.count(b"little_endian") == 1 and content.endswith(struct.pack("<Q", 3) + bytes(12))
-    at = content.index(b"\x88", content.index(b"little_endian"))  # True
-    numbers = struct.pack(">3f" if big else "<3f", 1.0, 2.5, -3.0)
-    path.write_bytes(content[:at] + (b"\x89" if big else b"\x88") + content[at + 1 : -12] + numbers)
-    assert read_tensors(path)["x"].read().tolist() == [1.0, 2.5, -3.0]
-
-
-def test_nothing_at_the_end_of_an_old_file(tmp_path):
-    """Rows of no columns have strides, but no number that could be missing."""
-    path = tmp_path / "pytorch_model.bin"
-    torch.save({"x": torch.empty(4, 0)}, path, _use_new_zipfile_serialization=False)
-    assert path.read_bytes().endswith(bytes(8))  # so many numbers, and then the end
-    assert read_tensors(path)["x"].read().shape == (4, 0)
-
-
-@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
-def test_a_pickle_means_what_python_says(protocol):
-    """Numbers of every length, more values than a short reference can count, and one value in several places."""
-    numbers = [
-        n + sign * 2**power for power in (0, 7, 8, 15, 16, 31, 40, 63, 80) for sign in (1, -1) for n in (-1, 0, 1)
-    ]
-    texts = [f"text {n}" for n in range(600)] + ["ж" * 100, "x" * 300]
-    value = {"a": numbers, "b": [*texts, *texts], "c": ((), (1,), (1, 2), (1, 2, 3), (1, 2, 3, 4)), "d": [None, True, False],
-             "e": 1.5, 7: {"f": [[], {}]}}  # fmt: skip
-    content = pickle.dumps(value, protocol)
-    assert unpickle(content) == (value, len(content))
-    assert unpickle(b"before" + content + b"behind", 6) == (value, 6 + len(content))
-
-
-@pytest.mark.parametrize(
-    "content",
-    [b"\x80\x02K\x01q\x00K\x02q\x00h\x00.", b"\x80\x02](K\x01(K\x02K\x03tK\x04e.", b"\x80\x02]K\x052\x860K\x07a.",
-     b"\x80\x02J\xfe\xff\xff\xff.", b"\x80\x02\x8b\x02\0\0\0\x00\xff.", b"\x80\x02ccollections\nOrderedDict\n(](]"
-     b"(X\x01\0\0\0aK\x01e](X\x01\0\0\0bK\x02eetR."],
-)  # fmt: skip
-def test_pickles_by_hand_mean_what_python_says(content):
-    """A cell that is written twice, marks in marks, a copy that is dropped, and what Python 2 made of an OrderedDict."""
-    assert unpickle(content) == (pickle.loads(content), len(content))
-
-
-@pytest.mark.parametrize("kind", ["torch.FloatStorage", "torch.cuda.FloatStorage"])
-@pytest.mark.parametrize("views", [b"", b"N"])
-def test_storages_of_a_gpu(kind, views):
-    """As old files have them that were saved there."""
-    content = b"\x80\x02(X\x07\0\0\0storagec%s\n%s\nX\x01\0\0\x007X\x06\0\0\0cuda:0K\x05%stQ." % (
-        *(part.encode() for part in kind.rsplit(".", 1)),
-        views,
-    )
-    assert unpickle(content)[0] == Storage("F32", "7", 5)
+# --- names ------------------------------------------------------------------------------------------------------------
 
 
 def test_old_names_and_buffers(tmp_path):

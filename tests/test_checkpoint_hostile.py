@@ -1,7 +1,7 @@
 """Folders that somebody else made: damaged, contradictory, or built to do harm. Each gets one sentence that names the file.
 
 `fuzz_checkpoints.py` finds such cases by chance; here are those that one thinks of, and those that were found: JSON, indices
-and safetensors. `test_checkpoint_pickles.py` and `test_checkpoint_h5.py` have the others.
+and safetensors. `test_checkpoint_torch.py` and `test_checkpoint_h5.py` have the others.
 """
 
 import json

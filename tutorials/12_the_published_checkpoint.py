@@ -91,8 +91,10 @@ original, tokenizer, V = result.model, result.tokenizer, len(result.tokenizer)
 
 # %%
 # Then the folder. ``pytorch_model.bin`` is a zip file with a pickle in it, and a pickle is a program, which Python's own
-# reader would run. Ours knows the few instructions that make tensors, and refuses the others. The encoder goes in, without
-# the head, with a pooler (fresh, as pre-training has no use for one) and with ``position_ids``.
+# reader would run. PyTorch reads it with ``weights_only=True``: then it follows the few instructions that make tensors, and
+# refuses the others. Who has the published folder needs torch to read it. This chapter does without torch, so the tensors
+# go into ``model.safetensors``: a list of names, shapes and places, then the numbers, and no program. The encoder goes in,
+# without the head, with a pooler (fresh, as pre-training has no use for one) and with ``position_ids``.
 #
 # The configuration gets the oddities of the published one. Probabilities are integers. There are two keys that nobody
 # reads, ``embedding_size`` and ``embedding_dropout_prob``. Others are missing, ``architectures`` and
@@ -104,7 +106,7 @@ published = RemBertModel(original.config, seed=12)
 for name, array in published.parameters.items():
     array[...] = original.parameters.get("rembert." + name, array)
 positions = {"embeddings.position_ids": np.arange(original.config.max_position_embeddings)[None]}
-write_weights(held(positions | published.parameters), folder, "pytorch")
+write_weights(held(positions | published.parameters), folder)
 
 written = original.config.to_dict() | {"attention_probs_dropout_prob": 0, "hidden_dropout_prob": 0}
 written |= {"embedding_size": original.config.input_embedding_size, "embedding_dropout_prob": 0}

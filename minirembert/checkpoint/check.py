@@ -7,7 +7,7 @@ from pathlib import Path
 
 from minirembert.checkpoint.folder import choose_tensors
 from minirembert.checkpoint.names import BASE_PREFIX
-from minirembert.checkpoint.tensors import StoredTensor, shown
+from minirembert.checkpoint.tensors import Stored, shown
 from minirembert.config import RemBertConfig
 from minirembert.files import JSON_LIMIT, no_file, read_json
 from minirembert.model.encoder import encoder_shapes, pooler_shapes
@@ -29,7 +29,7 @@ COMPANIONS = (
 LAYER = re.compile(rf"(?:{re.escape(BASE_PREFIX)})?encoder\.layer\.(\d+)\.")
 
 
-def check_model(folder: Path, tensors: Mapping[str, StoredTensor]) -> None:
+def check_model(folder: Path, tensors: Mapping[str, Stored]) -> None:
     """Checks what `folder` holds: `tensors`, from its weight files, by its configuration; and the tokenizer's files.
 
     Names may have or lack `rembert.`. Heads, pooler and cross-attention may be there or not, and so may a head of somebody's
@@ -73,7 +73,7 @@ def _check_companion(path: Path) -> None:
         raise ValueError(f"{path} is not a SentencePiece model") from None
 
 
-def _all_shapes(config: RemBertConfig, layers: int, tensors: Mapping[str, StoredTensor]) -> dict[str, tuple[int, ...]]:
+def _all_shapes(config: RemBertConfig, layers: int, tensors: Mapping[str, Stored]) -> dict[str, tuple[int, ...]]:
     """Every tensor that a RemBERT of this configuration may have, whatever its task, without `rembert.`.
 
     For `layers` that are there: the number in the configuration may promise more names than memory holds.

@@ -9,7 +9,7 @@ from minirembert.checkpoint.check import COMPANIONS, check_model
 from minirembert.checkpoint.folder import read_tensors
 from minirembert.checkpoint.names import BASE_PREFIX, OBSOLETE
 from minirembert.checkpoint.save import FORMATS, Plan, check_plan, parse_size, write_weights
-from minirembert.checkpoint.tensors import FLOATS, StoredTensor, size_of
+from minirembert.checkpoint.tensors import FLOATS, Stored, size_of
 from minirembert.files import atomic_folder, json_text, read_json
 from minirembert.ops.array import Array
 from minirembert.progress import Progress
@@ -29,11 +29,12 @@ def convert(
 
     `format` is safetensors, pytorch or h5. Without `dtype` (float16, bfloat16, float32 or float64) every tensor keeps the
     dtype it has. Names become the ones of today: gamma and beta go, and position_ids too. config.json and the tokenizer's
-    files are copied; with `dtype` config.json says so. Holds one tensor in memory at a time.
+    files are copied; with `dtype` config.json says so. Holds one tensor in memory at a time; for pytorch, those of one file,
+    at most `max_shard_size` (5GB if it is not given).
 
     Raises FileNotFoundError and ValueError as loading does, and for all that is no RemBERT (see `check_model`); ValueError
-    for a value that `dtype` is too small for and for what h5 cannot hold, FileExistsError if `target` is there and not
-    empty. Then `target` is as it was.
+    for a value that `dtype` is too small for and for what h5 cannot hold, ImportError for pytorch without torch and for h5
+    without h5py, FileExistsError if `target` is there and not empty. Then `target` is as it was.
     """
     source, target = Path(source), Path(target)
     if dtype is not None and dtype not in FLOATS:
@@ -41,7 +42,7 @@ def convert(
     if format not in FORMATS:
         raise ValueError(f"format must be one of {', '.join(FORMATS)}, got {format!r}")
     if max_shard_size is not None:
-        parse_size(max_shard_size)  # refuses what is no size, before anything is read
+        parse_size(max_shard_size)  # refuses what it cannot read, before anything else is read
     if not source.is_dir():
         raise FileNotFoundError(f"{source} is not a folder")
     tensors = {name: t for name, t in read_tensors(source).items() if name.removeprefix(BASE_PREFIX) not in OBSOLETE}
@@ -65,35 +66,39 @@ def _config_text(path: Path, dtype: str) -> str:
     return json_text(config, str(path))
 
 
-def _plan(tensors: dict[str, StoredTensor], dtype: str | None, bar: Progress | None = None) -> Plan:
+def _plan(tensors: dict[str, Stored], dtype: str | None, bar: Progress | None = None) -> Plan:
     return {name: (Counted(t, bar), t.dtype if dtype is None else FLOATS[dtype]) for name, t in tensors.items()}
 
 
 class Counted(NamedTuple):
     """A stored tensor that tells a progress bar when it is read."""
 
-    tensor: StoredTensor
+    tensor: Stored
     bar: Progress | None
 
     @property
     def name(self) -> str:
+        """That of the tensor."""
         return self.tensor.name
 
     @property
     def dtype(self) -> str:
+        """That of the tensor."""
         return self.tensor.dtype
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """That of the tensor."""
         return self.tensor.shape
 
     def read(self, dtype: Any = None) -> Array:
+        """Its numbers, as the tensor reads them; then the bar moves on by its bytes in the file."""
         array = self.tensor.read(dtype)
         if self.bar is not None:
             self.bar.advance(size_of(self.tensor.dtype, self.tensor.shape))
         return array
 
 
-def _bar(tensors: dict[str, StoredTensor], wanted: bool) -> Any:
+def _bar(tensors: dict[str, Stored], wanted: bool) -> Any:
     total = sum(size_of(tensor.dtype, tensor.shape) for tensor in tensors.values())
     return counted("converting", total, "bytes", unit_scale=True) if wanted else nullcontext()

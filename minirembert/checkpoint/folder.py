@@ -13,12 +13,12 @@ import numpy as np
 from minirembert.checkpoint.keras_h5 import read_h5
 from minirembert.checkpoint.names import OBSOLETE, current_name
 from minirembert.checkpoint.safetensors_file import read_safetensors
-from minirembert.checkpoint.tensors import FLOATS, HEADER_LIMIT, StoredTensor, damaged, shown, size_of
+from minirembert.checkpoint.tensors import FLOATS, HEADER_LIMIT, Stored, damaged, shown, size_of
 from minirembert.checkpoint.torch_file import read_torch
 from minirembert.files import no_file, read_json
 from minirembert.ops.array import Array
 
-Reader = Callable[[Path], dict[str, StoredTensor]]
+Reader = Callable[[Path], Mapping[str, Stored]]
 
 WEIGHTS_FILE = "model.safetensors"
 # A folder may have several of these; the first that is there counts, as in transformers 4.34 (which reads h5 last).
@@ -43,7 +43,7 @@ def weight_files(folder: Path) -> list[Path]:
     return [first, *dict.fromkeys(folder / shard for shard in _read_index(first)[0].values())]
 
 
-def read_tensors(place: Path) -> dict[str, StoredTensor]:
+def read_tensors(place: Path) -> dict[str, Stored]:
     """The tensors of a file, or of the weight files in a folder, by PyTorch's names for them; no number is read yet.
 
     Raises FileNotFoundError where there is none, ValueError for a damaged one.
@@ -52,7 +52,7 @@ def read_tensors(place: Path) -> dict[str, StoredTensor]:
     if not path.is_file():
         raise FileNotFoundError(f"{no_file(path)}: {path.parent} has no saved weights")
     tensors = _read_shards(path) if path.name.endswith(INDEX) else _reader(path)(path)
-    current: dict[str, StoredTensor] = {}
+    current: dict[str, Stored] = {}
     for name, tensor in tensors.items():
         if current_name(name) in current:
             raise damaged(path, f"both {shown(tensor.name)} and {shown(current[current_name(name)].name)} are there")
@@ -77,7 +77,7 @@ def load_weights(
 
 
 def load_tensors(
-    tensors: Mapping[str, StoredTensor],
+    tensors: Mapping[str, Stored],
     shapes: Mapping[str, tuple[int, ...]],
     dtype: Any,
     base_prefix: str = "",
@@ -89,14 +89,14 @@ def load_tensors(
 
 
 def choose_tensors(
-    tensors: Mapping[str, StoredTensor],
+    tensors: Mapping[str, Stored],
     shapes: Mapping[str, tuple[int, ...]],
     base_prefix: str = "",
     ignore_mismatched_sizes: bool = False,
-) -> tuple[dict[str, StoredTensor], list[str], dict[str, tuple[int, ...]]]:
+) -> tuple[dict[str, Stored], list[str], dict[str, tuple[int, ...]]]:
     """The fields of `Loaded`, before any number is read: tensors in the place of arrays. Raises ValueError as it does."""
     wanted = {name.removeprefix(base_prefix): name for name in shapes}
-    chosen: dict[str, StoredTensor] = {}
+    chosen: dict[str, Stored] = {}
     unused: list[str] = []
     mismatched: dict[str, tuple[int, ...]] = {}
     for stored, tensor in tensors.items():
@@ -168,10 +168,10 @@ def _is_plain(name: str) -> bool:
     return 0 < len(name) < 256 and name.isprintable() and not set(name) & set("/\\:") and name[0] != "."
 
 
-def _read_shards(path: Path) -> dict[str, StoredTensor]:
+def _read_shards(path: Path) -> dict[str, Stored]:
     """The tensors of all shards. Raises ValueError where index and shards do not agree."""
     shards, total = _read_index(path)
-    tensors: dict[str, StoredTensor] = {}
+    tensors: dict[str, Stored] = {}
     for shard in dict.fromkeys(shards.values()):
         for name, tensor in _reader(path.parent / shard)(path.parent / shard).items():
             if name in tensors:

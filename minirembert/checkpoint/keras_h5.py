@@ -1,13 +1,9 @@
 """`tf_model.h5`, as transformers' TensorFlow models write it with Keras: HDF5, with a group for each layer of the model.
 
-Reading: libhdf5 runs in a process of its own (`h5_child`), which says where the datasets lie. Its answer is checked against
-the file's size like the header of any other format, and NumPy reads the numbers. Datasets in chunks or packed are refused:
-Keras writes none.
+Reading: h5py says where the datasets lie, and NumPy reads the numbers when somebody asks for them. Datasets in chunks or
+packed are refused: Keras writes none. How much time and memory libhdf5 takes for a damaged file is not bounded here.
 """
 
-import os
-import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,84 +17,76 @@ from minirembert.checkpoint.tensors import (
     Tensor,
     cast,
     damaged,
-    is_count,
-    is_shape,
     label,
+    require,
     shown,
     size_of,
 )
-from minirembert.files import parse_json
 
-NO_H5PY = "needs the library h5py, which is not installed: pip install h5py"
-CHILD = Path(__file__).with_name("h5_child.py")
-TIME_LIMIT = 60  # seconds
 KERAS_VERSION = "2.14.0"
 ATTRIBUTE_LIMIT = 64512  # bytes that Keras puts into one attribute; libhdf5 takes no more
 
 
 def read_h5(path: Path) -> dict[str, StoredTensor]:
-    """The tensors of a file, by their names and in their shapes in PyTorch.
+    """The tensors of a file, by their names and in their shapes in PyTorch. Links to other places are not followed.
 
     Raises ValueError for a damaged file and for one that Keras cannot have written, ImportError without h5py.
     """
-    answer = ask_child(path)
-    if "error" in answer:
-        raise damaged(path, answer["error"])
+    require("h5py", path)
     tensors: dict[str, StoredTensor] = {}
-    for name, dtype, shape, offset in answer["datasets"]:
-        tensor = _tensor(path, name, dtype, shape, offset)
-        torch_name, transposed = from_keras(name)
+    for tensor in _datasets(path):
+        torch_name, transposed = from_keras(tensor.name)
         if transposed and len(tensor.shape) == 2:
-            rows, columns = tensor.shape
-            tensor = tensor._replace(shape=(columns, rows), strides=(1, columns))
+            tensor = tensor._replace(shape=tensor.shape[::-1], transposed=True)
         if torch_name in tensors:
-            raise damaged(path, f"both {shown(name)} and {shown(tensors[torch_name].name)} are {shown(torch_name)}")
+            both = f"both {shown(tensor.name)} and {shown(tensors[torch_name].name)}"
+            raise damaged(path, f"{both} are {shown(torch_name)}")
         tensors[torch_name] = tensor
-    end = 0
-    for tensor in sorted(tensors.values(), key=lambda tensor: tensor.offset):
-        if tensor.offset < end:
-            raise damaged(path, f"{shown(tensor.name)} overlaps another dataset")
-        end = tensor.offset + size_of(tensor.dtype, tensor.shape)
     return tensors
 
 
-def _tensor(path: Path, name: str, dtype: str, shape: Any, offset: Any) -> StoredTensor:
-    """A dataset as the child describes it, checked against the file."""
-    if not is_shape(shape):
-        raise damaged(path, f"{shown(name)} has an impossible shape")
-    size = size_of(label(dtype), tuple(shape))
-    if offset is None and size:
-        raise damaged(path, f"the numbers of {shown(name)} were never written")
-    if size and (not is_count(offset) or offset + size > path.stat().st_size):
-        raise damaged(
-            path, f"{shown(name)} would take {size:,} bytes from byte {offset:,} on, past the end of the file"
-        )
-    return StoredTensor(path, name, label(dtype), tuple(shape), offset if size else 0, None, dtype[0])
+def _datasets(path: Path) -> list[StoredTensor]:
+    """Every dataset of a file, as it lies there."""
+    import h5py
+
+    found: list[StoredTensor] = []
+
+    def visit(name: str, thing: Any) -> None:
+        if isinstance(thing, h5py.Dataset):
+            found.append(_tensor(path, name, thing))
+
+    with path.open("rb") as opened:  # by Python, so that libhdf5 puts no lock on the file
+        try:
+            with h5py.File(opened, "r") as file:
+                file.visititems(visit)
+        except _Refused as error:
+            raise damaged(path, str(error)) from None
+        except Exception as error:  # h5py raises whatever it likes
+            said = shown(" ".join(str(error).split()))
+            raise damaged(path, f"h5py cannot read it ({type(error).__name__}: {said})") from None
+    return found
 
 
-def ask_child(path: Path) -> dict[str, Any]:
-    """The answer of `h5_child` about a file. Raises ValueError where it has none, ImportError without h5py."""
-    from importlib.util import find_spec
+class _Refused(Exception):
+    """The file has something that Keras never writes."""
 
-    if find_spec("h5py") is None:
-        raise ImportError(f"{path} {NO_H5PY}")
+
+def _tensor(path: Path, name: str, dataset: Any) -> StoredTensor:
+    """Where a dataset lies. Raises _Refused for one that is not an array in one piece."""
     try:
-        code, answer = run_child(path)
-    except subprocess.TimeoutExpired as error:
-        raise damaged(path, f"libhdf5 did not finish with it within {TIME_LIMIT} seconds") from error
-    if code != 0:
-        raise damaged(path, f"libhdf5 could not cope with it (exit code {code})")
-    return parse_json(answer, f"what h5_child said of {path}")
-
-
-def run_child(path: Path) -> tuple[int, bytes]:
-    """The exit code and the output of `h5_child`."""
-    command = [sys.executable, "-P", str(CHILD), str(path.absolute())]
-    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
-    done = subprocess.run(
-        command, stdin=subprocess.DEVNULL, capture_output=True, env=environment, timeout=TIME_LIMIT, check=False
-    )
-    return done.returncode, done.stdout
+        dtype = label(dataset.dtype)
+    except ValueError:
+        dtype = ""
+    if not dtype or dataset.shape is None:
+        raise _Refused(f"{shown(name)} holds something else than numbers")
+    size, offset = size_of(dtype, dataset.shape), dataset.id.get_offset()
+    if size == 0:
+        return StoredTensor(path, name, dtype, dataset.shape, 0)
+    if offset is None or dataset.id.get_storage_size() != size:
+        raise _Refused(f"the numbers of {shown(name)} do not lie in one piece in it, as Keras writes them")
+    if offset + size > path.stat().st_size:
+        raise _Refused(f"{shown(name)} would take {size:,} bytes from byte {offset:,} on, past the end of the file")
+    return StoredTensor(path, name, dtype, dataset.shape, offset, order=dataset.dtype.str[0])
 
 
 def write_h5(tensors: Mapping[str, tuple[Tensor, str]], path: Path, model: str) -> None:
@@ -133,10 +121,7 @@ def write_h5(tensors: Mapping[str, tuple[Tensor, str]], path: Path, model: str) 
 
 def check_h5(tensors: Mapping[str, tuple[Tensor, str]]) -> None:
     """Raises what `write_h5` raises, apart from numbers that a dtype is too small for. Writes nothing."""
-    from importlib.util import find_spec
-
-    if find_spec("h5py") is None:
-        raise ImportError(f"tf_model.h5 {NO_H5PY}")
+    require("h5py", "tf_model.h5")
     for name, (_, dtype) in tensors.items():
         to_keras(name)
         if dtype not in ("F16", "F32", "F64"):

@@ -10,7 +10,7 @@ from minirembert.checkpoint.keras_h5 import check_h5, write_h5
 from minirembert.checkpoint.names import BASE_PREFIX
 from minirembert.checkpoint.safetensors_file import write_safetensors
 from minirembert.checkpoint.tensors import HeldTensor, Tensor, size_of
-from minirembert.checkpoint.torch_write import check_torch, write_torch
+from minirembert.checkpoint.torch_file import check_torch, write_torch
 from minirembert.files import WriteError, atomic_file, json_text
 from minirembert.ops.array import Array
 
@@ -69,7 +69,10 @@ def write_weights(
 
 
 def check_plan(plan: Plan, format: str, max_shard_size: str | int | None = None) -> None:
-    """Raises what `write_weights` raises for what it is asked for, and ImportError for h5 without h5py. Writes nothing."""
+    """Raises the ValueErrors of `write_weights` for what it is asked for, and ImportError without the library of the format.
+
+    Writes nothing.
+    """
     if format not in FORMATS:
         raise ValueError(f"format must be one of {', '.join(FORMATS)}, got {format!r}")
     if not plan:

@@ -4,6 +4,7 @@ What a file says of a tensor is checked against the file's size before a `Stored
 when somebody asks for them, straight from the file into one array. Formats go by the names that safetensors gives them.
 """
 
+import importlib.util
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,23 +30,42 @@ class Tensor(Protocol):
     """What can be written: a tensor in memory or in a file."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """What it is called in the file."""
+
     @property
-    def dtype(self) -> str: ...
+    def dtype(self) -> str:
+        """One of NUMPY_TYPES."""
+
     @property
-    def shape(self) -> tuple[int, ...]: ...
-    def read(self, dtype: Any = None) -> Array: ...
+    def shape(self) -> tuple[int, ...]:
+        """Its axes in PyTorch's order."""
+
+    def read(self, dtype: Any = None) -> Array:
+        """The numbers in `dtype`, or without it as they are stored. Raises ValueError for one that `dtype` cannot hold."""
+
+
+class Stored(Tensor, Protocol):
+    """One in a file, whoever reads it."""
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+
+    @property
+    def offset(self) -> int:
+        """Where its numbers begin: tensors of one file that share their numbers begin at the same place."""
 
 
 class StoredTensor(NamedTuple):
-    """Where one tensor lies in a file."""
+    """Where one tensor lies in a file that is read here."""
 
     path: Path
     name: str  # in the file
     dtype: str  # one of NUMPY_TYPES
     shape: tuple[int, ...]
     offset: int  # bytes from the start of the file to the first number
-    strides: tuple[int, ...] | None = None  # in numbers; None: row after row without gaps
+    transposed: bool = False  # a matrix that lies there column after column
     order: str = "<"  # ">": the high byte comes first
 
     def read(self, dtype: Any = None) -> Array:
@@ -53,15 +73,14 @@ class StoredTensor(NamedTuple):
 
         Raises ValueError, naming tensor and file, for one that `dtype` cannot hold, and for a file that has changed.
         """
-        count = span(self.shape, self.strides)
+        count = math.prod(self.shape)
         data = np.fromfile(self.path, self.order + NUMPY_TYPES[self.dtype], count, offset=self.offset)
         if data.size < count:
             raise damaged(self.path, f"the numbers of {shown(self.name)} end too soon")
         if self.dtype == "BF16":
             data = from_bfloat16(data)
-        if self.strides is not None:
-            data = np.lib.stride_tricks.as_strided(data, self.shape, [s * data.itemsize for s in self.strides])
-            data = np.ascontiguousarray(data)
+        if self.transposed:
+            data = np.ascontiguousarray(data.reshape(self.shape[::-1]).T)
         wanted = data.dtype.newbyteorder("=") if dtype is None else np.dtype(dtype)
         return cast(data, wanted, f"{self.path}: {shown(self.name)}").reshape(self.shape)
 
@@ -74,13 +93,16 @@ class HeldTensor(NamedTuple):
 
     @property
     def dtype(self) -> str:
+        """One of NUMPY_TYPES."""
         return label(self.array.dtype)
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """That of the array."""
         return self.array.shape
 
     def read(self, dtype: Any = None) -> Array:
+        """The array itself, or a copy in another `dtype`. Raises ValueError for a number that `dtype` cannot hold."""
         return self.array if dtype is None else cast(self.array, np.dtype(dtype), shown(self.name))
 
 
@@ -98,13 +120,6 @@ def size_of(dtype: str, shape: tuple[int, ...]) -> int:
     return math.prod(shape) * np.dtype(NUMPY_TYPES[dtype]).itemsize
 
 
-def span(shape: tuple[int, ...], strides: tuple[int, ...] | None = None) -> int:
-    """How many numbers lie between the first and the last of a tensor, both counted."""
-    if strides is None or 0 in shape:
-        return math.prod(shape)
-    return 1 + sum((n - 1) * stride for n, stride in zip(shape, strides, strict=True))
-
-
 def is_shape(value: Any) -> bool:
     """Whether `value`, which came from a file, is a list of sizes that an array can have."""
     if not isinstance(value, list | tuple) or len(value) > MOST_DIMENSIONS:
@@ -113,6 +128,7 @@ def is_shape(value: Any) -> bool:
 
 
 def is_count(value: Any) -> bool:
+    """Whether `value`, which came from a file, is a number of bytes or of entries, not of many petabytes."""
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**56
 
 
@@ -176,7 +192,14 @@ def to_bfloat16(array: Array, place: str) -> Array:
     return halves
 
 
+def require(library: str, what: str | Path) -> None:
+    """Raises ImportError, saying that `what` needs it, where a library is not installed. Does not import it."""
+    if importlib.util.find_spec(library) is None:
+        raise ImportError(f"{what} needs the library {library}, which is not installed: pip install {library}")
+
+
 def damaged(path: Path, reason: str) -> ValueError:
+    """The error for a file that is not what its name says; `reason` is a clause."""
     return ValueError(f"{path} is damaged or cut short: {reason}")
 
 

@@ -1,148 +1,176 @@
-"""PyTorch's files, `pytorch_model.bin`: a pickle that describes the tensors, and runs of numbers that it refers to.
+"""PyTorch's files, `pytorch_model.bin`: a pickle that describes the tensors, and their numbers. PyTorch reads and writes them.
 
-Since PyTorch 1.6 they are zip archives without compression: NAME/data.pkl, NAME/data/0, NAME/data/1 ... Before, several
-pickles in a row: a magic number, a version, the machine's byte order, the description, the keys of the runs; then each run
-behind its length. In both, the numbers lie in the file as they are, and are read from there.
+A pickle is a program. So `torch.load` is always called with `weights_only=True`, which makes tensors and calls nothing else.
+Zip archives, which PyTorch writes since 1.6, are mapped into memory: their numbers come from the disk when a tensor is read.
+Older files are read whole. How much time and memory PyTorch takes for a damaged file is not bounded here.
 """
 
-import math
+import re
+import warnings
+import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from minirembert.checkpoint.tensors import (
-    HEADER_LIMIT,
     NUMPY_TYPES,
-    StoredTensor,
+    Tensor,
+    cast,
     damaged,
-    is_count,
-    is_shape,
+    encoded,
+    from_bfloat16,
+    require,
     shown,
     size_of,
-    span,
 )
-from minirembert.checkpoint.torch_pickle import PickleError, Storage, View, unpickle
-from minirembert.checkpoint.torch_zip import Member, read_directory
+from minirembert.ops.array import Array
 
-MAGIC, PROTOCOL = 0x1950A86A20F9469CFC6C, 1001  # the first two pickles of an old file
+# PyTorch's name of a dtype -> ours
+DTYPES = {
+    "float64": "F64", "float32": "F32", "float16": "F16", "bfloat16": "BF16", "int64": "I64", "int32": "I32", "int16": "I16",
+    "int8": "I8", "uint8": "U8", "bool": "BOOL", "complex64": "C64",
+}  # fmt: skip
+ZIP, PICKLE = b"PK\x03\x04", b"\x80"  # how new and old files begin
 EXPANSION = 2  # tensors may share numbers, but together hold at most this many times the file's bytes, and
 EXTRA_BYTES = 2**20  # this many more: else a file of a kilobyte could ask for a terabyte
 
 
-class Run(NamedTuple):
-    """Where the numbers of a storage lie."""
+class TorchTensor(NamedTuple):
+    """One that PyTorch has loaded or mapped. Its file must not change before it is read."""
 
-    offset: int
-    size: int  # bytes
+    path: Path
+    name: str
+    tensor: Any
+
+    @property
+    def dtype(self) -> str:
+        """One of NUMPY_TYPES."""
+        return DTYPES[_dtype(self.tensor)]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """That of the tensor."""
+        return tuple(self.tensor.shape)
+
+    @property
+    def offset(self) -> int:
+        """An address in memory. It is the same for tensors that share their numbers."""
+        return int(self.tensor.data_ptr())
+
+    def read(self, dtype: Any = None) -> Array:
+        """A copy of the numbers in `dtype`, or without it as they are stored (bfloat16 becomes float32).
+
+        Raises ValueError, naming tensor and file, for one that `dtype` cannot hold.
+        """
+        if self.dtype == "BF16":
+            import torch
+
+            data = from_bfloat16(self.tensor.detach().view(torch.int16).numpy().view(np.uint16))
+        else:
+            data = self.tensor.numpy(force=True)
+        wanted = data.dtype if dtype is None else np.dtype(dtype)
+        array = cast(data, wanted, f"{self.path}: {shown(self.name)}")
+        return np.array(array, order="C") if array is data else array
 
 
-def read_torch(path: Path) -> dict[str, StoredTensor]:
-    """The tensors of a file by name. Raises ValueError for a damaged file and for one that is more than tensors."""
+def read_torch(path: Path) -> dict[str, TorchTensor]:
+    """The tensors of a file by name.
+
+    Raises ValueError for a damaged file and for one that holds more than tensors, ImportError without torch.
+    """
+    require("torch", path)
+    import torch
+
     with path.open("rb") as file:
-        is_zip = file.read(4) == b"PK\x03\x04"
+        start = file.read(4)
+    if start != ZIP and start[:1] != PICKLE:
+        raise damaged(path, "it is neither a zip archive nor a file of PyTorch before 1.6")
     try:
-        views, runs, order = _read_zip(path) if is_zip else _read_old(path)
-    except PickleError as error:
-        raise damaged(path, str(error)) from error
-    if not isinstance(views, dict):
-        raise damaged(path, f"it holds a {type(views).__name__} instead of tensors by name")
-    tensors = {str(name): _tensor(path, name, view, runs, order) for name, view in views.items()}
+        packed = _packed(path) if start == ZIP else None
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what is odd about a file and does not keep PyTorch from reading it
+            found = None if packed else torch.load(path, map_location="cpu", weights_only=True, mmap=start == ZIP)
+    except Exception as error:  # PyTorch raises whatever it likes; its own text would be a page of advice
+        raise damaged(path, _reason(error)) from None
+    if packed:
+        raise damaged(path, f"its member {shown(packed)} is packed, and PyTorch packs none")
+    if not isinstance(found, dict):
+        raise damaged(path, f"it holds a {type(found).__name__} instead of tensors by name")
+    tensors = {name: _tensor(path, name, value) for name, value in found.items()}
     total, size = sum(size_of(t.dtype, t.shape) for t in tensors.values()), path.stat().st_size
     if total > EXPANSION * size + EXTRA_BYTES:
         raise damaged(path, f"its tensors repeat their numbers, {total:,} bytes out of a file of {size:,}")
     return tensors
 
 
-def _read_zip(path: Path) -> tuple[Any, dict[str, Run], str]:
-    """What the pickle in a zip archive makes, the runs by key, and the order of bytes."""
-    members = read_directory(path)
-    pickles = [name for name in members if name.count("/") == 1 and name.endswith("/data.pkl")]
-    if len(pickles) != 1:
-        raise damaged(path, f"it has {len(pickles)} pickles named NAME/data.pkl, and PyTorch's files have one")
-    prefix = pickles[0].removesuffix("data.pkl")
-    if members[pickles[0]].size > HEADER_LIMIT:
-        raise damaged(path, f"its pickle takes more than {HEADER_LIMIT:,} bytes")
-    views, _ = unpickle(_content(path, members[pickles[0]]))
-    order = _byte_order(path, members[prefix + "byteorder"]) if prefix + "byteorder" in members else "<"
-    data = prefix + "data/"
-    return views, {n.removeprefix(data): Run(*m) for n, m in members.items() if n.startswith(data)}, order
+def _packed(path: Path) -> str | None:
+    """The first member of an archive that is packed. Where a file is mapped, PyTorch would take its bytes for numbers."""
+    with zipfile.ZipFile(path) as archive:
+        return next((m.filename for m in archive.infolist() if m.compress_type != zipfile.ZIP_STORED), None)
 
 
-def _byte_order(path: Path, member: Member) -> str:
-    orders = {b"little": "<", b"big": ">"}
-    content = _content(path, member._replace(size=min(member.size, 10)))
-    if content not in orders:
-        raise damaged(path, f"its byte order is neither little nor big but {content!r}")
-    return orders[content]
+def _tensor(path: Path, name: Any, value: Any) -> TorchTensor:
+    """`value`, if it is a tensor with numbers of its own in a dtype that weights can have."""
+    import torch
 
-
-def _content(path: Path, member: Member) -> bytes:
-    with path.open("rb") as file:
-        file.seek(member.offset)
-        return file.read(member.size)
-
-
-def _read_old(path: Path) -> tuple[Any, dict[str, Run], str]:
-    """The same of a file that is no zip archive."""
-    with path.open("rb") as file:
-        start = file.read(min(HEADER_LIMIT, path.stat().st_size))  # Python takes memory for what it is asked to read
-    try:
-        magic, position = unpickle(start)
-    except PickleError:
-        magic = None
-    if magic != MAGIC:
-        raise damaged(path, "it is neither a zip archive nor a file of PyTorch before 1.6")
-    version, position = unpickle(start, position)
-    system, position = unpickle(start, position)
-    if version != PROTOCOL or not isinstance(system, dict):
-        raise damaged(path, "it says that it was written by a PyTorch that nobody knows")
-    views, position = unpickle(start, position)
-    keys, position = unpickle(start, position)
-    if not isinstance(views, dict) or not isinstance(keys, list):
-        raise damaged(path, "it does not hold tensors by name, and after them the keys of their numbers")
-    order = ">" if system.get("little_endian") is False else "<"
-    storages = {view.storage.key: view.storage for view in views.values() if isinstance(view, View)}
-    return views, _runs(path, position, keys, storages), order
-
-
-def _runs(path: Path, position: int, keys: list[Any], storages: dict[str, Storage]) -> dict[str, Run]:
-    size = path.stat().st_size
-    runs: dict[str, Run] = {}
-    with path.open("rb") as file:
-        for key in keys:
-            if not isinstance(key, str) or key not in storages or key in runs:
-                raise damaged(path, "its list of keys does not fit its tensors")
-            file.seek(position)
-            count = int.from_bytes(file.read(8), "little")  # little whatever the machine
-            length = count * np.dtype(NUMPY_TYPES[storages[key].dtype]).itemsize
-            if length > size - position - 8:
-                raise damaged(
-                    path, f"{count:,} numbers should follow byte {position:,}, and the file has {size:,} bytes"
-                )
-            runs[key] = Run(position + 8, length)
-            position += 8 + length
-    if position != size:
-        raise damaged(path, f"its numbers end at byte {position:,}, and the file has {size:,}")
-    return runs
-
-
-def _tensor(path: Path, name: Any, view: Any, runs: dict[str, Run], order: str) -> StoredTensor:
-    """The view, checked against its storage, and that against the file."""
     title = shown(str(name)[:200])
-    if not isinstance(name, str) or not isinstance(view, View):
-        raise damaged(path, f"under {title} it holds no tensor but a {type(view).__name__}")
-    storage, shape, strides = view.storage, view.shape, view.strides
-    run = runs.get(storage.key)
-    if run is None:
-        raise damaged(path, f"the numbers of {title} are missing")
-    itemsize = np.dtype(NUMPY_TYPES[storage.dtype]).itemsize
-    if storage.length * itemsize != run.size:
-        raise damaged(path, f"{title} should have {storage.length:,} numbers, and {run.size:,} bytes are there")
-    fits = is_shape(shape) and is_shape(strides) and len(shape) == len(strides) and is_count(view.offset)
-    if not fits or (math.prod(shape) and view.offset + span(shape, strides) > storage.length):
-        raise damaged(path, f"{title} has an impossible shape, stride or offset")
-    rows = tuple(math.prod(shape[axis + 1 :]) for axis in range(len(shape)))
-    dense = all(n <= 1 or stride == row for n, stride, row in zip(shape, strides, rows, strict=True))
-    offset = run.offset + (view.offset * itemsize if math.prod(shape) else 0)
-    return StoredTensor(path, name, storage.dtype, shape, offset, None if dense else strides, order)
+    if not isinstance(name, str) or type(value) not in (torch.Tensor, torch.nn.Parameter):
+        raise damaged(path, f"under {title} it holds no tensor but a {type(value).__name__}")
+    is_plain = value.layout == torch.strided and value.device.type == "cpu" and not value.is_nested
+    if not is_plain or _dtype(value) not in DTYPES:
+        raise damaged(path, f"{title} is a tensor of a kind that weights never have ({_dtype(value)})")
+    return TorchTensor(path, name, value)
+
+
+def _dtype(tensor: Any) -> str:
+    return str(tensor.dtype).removeprefix("torch.")
+
+
+def _reason(error: Exception) -> str:
+    """What PyTorch says is wrong with a file, as a part of a sentence."""
+    text = str(error)
+    asked = re.search(r"GLOBAL (\S+)", text)
+    if asked:
+        return f"its pickle asks for {shown(asked[1])}, which is no part of a tensor; nothing was run"
+    said = " ".join(text.rpartition("WeightsUnpickler error: ")[2].split())
+    return f"PyTorch cannot read it ({type(error).__name__}: {shown(said)})"
+
+
+def write_torch(tensors: Mapping[str, tuple[Tensor, str]], path: Path) -> None:
+    """Writes tensors, each with the dtype that it is to have in the file. They are all in memory while PyTorch writes.
+
+    Raises ValueError for a number that is too large for its dtype, OSError where it cannot write, and as `check_torch` does.
+    """
+    check_torch(tensors)
+    import torch
+
+    content = {name: _to_torch(tensor, dtype) for name, (tensor, dtype) in tensors.items()}
+    with path.open(
+        "wb"
+    ) as file:  # PyTorch would write a path's name into the file: the same weights make the same file
+        try:
+            torch.save(content, file)
+        except RuntimeError as error:  # of its end, which does not stand where PyTorch expects it
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from None
+            raise
+
+
+def check_torch(tensors: Mapping[str, tuple[Tensor, str]]) -> None:
+    """Raises ValueError for a dtype that PyTorch's files do not have, ImportError without torch. Writes nothing."""
+    require("torch", "pytorch_model.bin")
+    for name, (_, dtype) in tensors.items():
+        if dtype not in DTYPES.values():
+            raise ValueError(f"PyTorch's files hold no {dtype}, which {shown(name)} has")
+
+
+def _to_torch(tensor: Tensor, dtype: str) -> Any:
+    import torch
+
+    if dtype == "BF16":
+        bits = np.frombuffer(bytearray().join(encoded(tensor, dtype)), "<i2")
+        return torch.from_numpy(bits.reshape(tensor.shape)).view(torch.bfloat16)
+    array = cast(tensor.read(), np.dtype(NUMPY_TYPES[dtype]), shown(tensor.name))
+    return torch.from_numpy(np.require(array, requirements=["C", "W"]))

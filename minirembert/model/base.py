@@ -221,11 +221,13 @@ class RemBertPreTrainedModel:
     ) -> None:
         """Writes config.json and model.safetensors into `folder`; each replaces its predecessor whole, or not at all.
 
-        `safe_serialization=False` writes PyTorch's pytorch_model.bin instead. Weights of more than `max_shard_size`
-        ("500MB", "2GiB", a number of bytes) become several files with an index. Older weights in `folder` that would be
-        read in the place of these are removed. Raises OSError where it cannot write. Raises ValueError, before anything is
-        written, for a size that cannot be read, for a configuration that JSON cannot hold (see `RemBertConfig.to_json_string`)
-        and for an array that the format cannot hold.
+        `safe_serialization=False` writes PyTorch's pytorch_model.bin instead, which needs torch. Weights of more than
+        `max_shard_size` ("500MB", "2GiB", a number of bytes) become several files with an index. Older weights in `folder`
+        that would be read in the place of these are removed.
+
+        Raises OSError where it cannot write. Raises, before anything is written, ImportError without torch where it is
+        needed, and ValueError for a size that cannot be read, for a configuration that JSON cannot hold (see
+        `RemBertConfig.to_json_string`) and for an array that the format cannot hold.
         """
         folder, dtype = as_folder(folder), str(self.backend.host_dtype)
         config = copy.copy(self.config)
@@ -252,7 +254,7 @@ class RemBertPreTrainedModel:
         **changes: Any,
     ) -> Self:
         """The model saved in `folder`, by this project or by transformers, in `dtype`. The weights may be safetensors,
-        PyTorch's pickles (nothing in them is run), whole or in shards, or tf_model.h5 (needs h5py).
+        PyTorch's pickles (needs torch; nothing in them is run), whole or in shards, or tf_model.h5 (needs h5py).
 
         `backend="numpy"` computes in float32 or float64. `backend="triton"` runs the kernels of `kernels/` on `device`
         (default: the GPU; without one, slowly, under Triton's interpreter), in float16 and bfloat16 as well; outputs and

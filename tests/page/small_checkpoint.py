@@ -35,7 +35,8 @@ def pieces_of_google() -> list[tuple[str, int]]:
 
 
 def write_small_checkpoint(folder: Path) -> None:
-    """config.json, the tokenizer's files, and pytorch_model.bin with position_ids and without a head."""
+    """config.json, the tokenizer's files, and the weights with position_ids and without a head. They are in safetensors:
+    the examples are replayed without torch, which pytorch_model.bin needs."""
     folder.mkdir(parents=True)
     (folder / "sentencepiece.model").write_bytes(small_model(pieces_of_google()))
     tokenizer = RemBertTokenizer.from_pretrained(folder)
@@ -44,4 +45,4 @@ def write_small_checkpoint(folder: Path) -> None:
     model = RemBertModel(RemBertConfig.from_pretrained(folder))
     randomised(model.parameters, np.random.default_rng(0))
     positions = {"embeddings.position_ids": np.arange(model.config.max_position_embeddings)[None]}
-    write_weights(held(positions | model.parameters), folder, "pytorch")
+    write_weights(held(positions | model.parameters), folder)
