@@ -12,7 +12,7 @@ PYTEST := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 
 
 help:
 	@echo "make tour        five minutes through everything; ends in tour/index.html"
-	@echo "make test        lint, types and tests (about six minutes after installation)"
+	@echo "make test        lint, types and tests (a quarter of an hour on two cores)"
 	@echo "make test-kernels  what the kernels compute, read and write; for who writes some (minutes). KERNEL=mine.py: yours alone"
 	@echo "make mutants     the tests of the tests: every planted mistake, and the test that catches it first"
 	@echo "make test-heavy  the same tests on many more random cases (hours)"
