@@ -43,15 +43,6 @@ def keep_fours(seed, counter, drop_prob, factor):
     return tl.where(uniform(bits) >= drop_prob, factor, 0.0)
 
 
-@triton.jit
-def keep_tile(seed, first, drop_prob, factor, COLUMNS: tl.constexpr, ALIGNED: tl.constexpr):
-    """`keep_each` for a tile whose rows start at the element numbers first [ROWS, 1]. ALIGNED: all are multiples of 4."""
-    if ALIGNED:
-        return keep_fours(seed, (first >> 2) + tl.arange(0, COLUMNS // 4)[None, :], drop_prob, factor)
-    else:
-        return keep_each(seed, first + tl.arange(0, COLUMNS)[None, :], drop_prob, factor)
-
-
 def dropout_factor(drop_prob: float) -> float:
     """What the elements that stay are multiplied by: 1 / (1 - drop_prob), rounded to float32 in every precision."""
     return float(np.float32(1 / (1 - drop_prob)))

@@ -655,10 +655,10 @@ MISTAKES = [
         ("", "seeds of 32 bits", "0xFFFFFFFFFFFFFFFF", "0xFFFFFFFF", f"{LAUNCH}::test_numbers_of_dropout"),
         ("", "numbers up to one half", "4.6566127342e-10", "2.3283063671e-10", f"{LAUNCH}::test_numbers_of_dropout"),
         (
-            "keep_tile",
+            "keep_fours",
             "the neighbour's counter",
-            "first >> 2",
-            "(first >> 2) + 1",
+            "counter.to(tl.uint32)",
+            "counter.to(tl.uint32) + 1",
             f"{LIE}::test_dropout_of_attention_whatever_the_tile",
         ),
         (
@@ -688,8 +688,8 @@ MISTAKES = [
         (
             "column_sums_kernel",
             "added up in the dtype of the result",
-            "tl.zeros([ROWS, BLOCK], parts_ptr.dtype.element_ty)",
-            "tl.zeros([ROWS, BLOCK], first_ptr.dtype.element_ty)",
+            "total += tl.load(parts_ptr + (part * sums + which).to(tl.int64) * width + column, mask=inside, other=0)",
+            "total = (total + tl.load(parts_ptr + (part * sums + which).to(tl.int64) * width + column, mask=inside, other=0)).to(first_ptr.dtype.element_ty).to(total.dtype)",
             f"{HALF}::test_the_sums_of_many_programs",
         ),
         (
