@@ -75,6 +75,7 @@ class Impl:
     tiny_blocks: Callable[["Impl"], AbstractContextManager["Impl"]]  # itself, in many blocks: what a large input meets
     dtypes: tuple[str, ...] = ("float64", "float32")  # the first is the one for identities: the most exact
     has_tiles: Callable[[Op], bool] = lambda op: "block" in inspect.signature(op.forward).parameters
+    warnings_count: bool = True  # a floating-point warning on the way is a failure, also where its result is not used
     multiple: int = 1  # of attention: queries, keys and features of a head are multiples of it
 
     def __repr__(self) -> str:

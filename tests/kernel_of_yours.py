@@ -56,6 +56,7 @@ def impl_of(path: Path) -> Impl:
         tiny_blocks=tiny_triton_blocks,
         dtypes=tuple(sorted(dtypes, key=ALL_DTYPES.index)),
         multiple=multiple,
+        warnings_count=False,
     )
 
 
@@ -65,7 +66,10 @@ def _imported(path: Path) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # Triton looks for the source of a kernel there
     sys.path.insert(0, str(path.parent.resolve()))  # what it imports may lie beside it
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise ValueError(f"--kernel {path}: it cannot be imported, {type(error).__name__}: {error}") from error
     return module
 
 

@@ -114,6 +114,7 @@ def test_the_command(tmp_path: Path) -> None:
         ("def soft_max(x): ...", "no function in it is called like an op, which are .*softmax"),
         ("ARRAYS = 'torch'\ndef softmax(x): ...", "ARRAYS is 'torch', and may be one of numpy, tensors"),
         ("DTYPES = ('float16',)\ndef softmax(x): ...", "DTYPES is \\('float16',\\), and may hold float64 and float32"),
+        ("def softmax(x:", "it cannot be imported, SyntaxError: "),
         ("MULTIPLE = 0\ndef attention(x): ...", "MULTIPLE is 0, and may be 1 to 128"),
     ],
 )
