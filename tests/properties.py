@@ -102,15 +102,19 @@ class Property(NamedTuple):
         """On cases that other rules have drawn and solved already; where one fails, once more to find the smallest."""
         __tracebackhide__ = True
         which = self.op, self.values, self._examples(impl)
+        failure = None
         if settings.default.derandomize:
             try:
                 for case in _drawn(*which):
                     use(case)
                 return
-            except Exception:
+            except Exception as error:
+                failure = error
                 if self.enough <= 4:  # such a rule brings along what it looks for: no case is smaller
                     raise
         _for_every_case(*which, use)
+        if failure is not None:  # it passes on cases of its own: somebody changes those that are shared
+            raise failure
 
     def _examples(self, impl: Impl) -> int:
         every = settings.default.max_examples

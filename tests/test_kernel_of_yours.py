@@ -126,6 +126,19 @@ def test_a_file_that_cannot_be_tried(tmp_path: Path, text: str, message: str) ->
         impl_of(tmp_path / "yours.py")
 
 
+def test_what_fails_once_is_not_passed_the_second_time() -> None:
+    """Where a case that rules share fails, the smallest is looked for; a rule that then holds has failed all the same."""
+    seen: list[object] = []
+
+    def check_once(impl: object, case: object) -> None:
+        seen.append(case)
+        assert len(seen) != 3, "the third case"
+
+    with pytest.raises(pytest.fail.Exception, match="the third case"):
+        Property("softmax", check_once, ("ordinary",), 20).test(impl_of(OTHERS / "no_mask_at_the_edge.py"))
+    assert len(seen) > 3
+
+
 def test_the_first_rung_is_tried_like_the_others() -> None:
     assert [impl.name for impl in IMPLS][2:] == [f"{IMPLS[1].name}, first rung"]
 
