@@ -22,11 +22,13 @@ from kernels._launch import dot
 from kernels.attention.tiles import (
     LN2,
     LOG2E,
+    KeyGradients,
     head_of,
     load_statistic,
     load_tile,
     place_of,
     sequence_of,
+    store_key_gradients,
     store_statistic,
     store_tile,
 )
@@ -423,13 +425,6 @@ def attention_general_queries_kernel(
     store_tile(head_of(dq, at, sequence, shape), total, first_query, sequence.S, shape, tile, tile.queries, True)
 
 
-class KeyGradients(NamedTuple):
-    """What the owner of keys adds up: (keys, features) each."""
-
-    dk: Any
-    dv: Any
-
-
 @triton.jit
 def through_keys(
     total, k, v, queries, gradients, statistics, delta_ptr, first_query, first_key,
@@ -489,18 +484,7 @@ def attention_general_keys_kernel(
             total, k_tile, v_tile, queries, gradients, statistics, delta_ptr, first, first_key,
             sequence, sight, bias, mask, dropout, seed, shape, tile, False,
         )  # fmt: skip
-    store_key_gradients(total, dk, dv, first_key, at, sequence, sight, mask, shape, tile)
-
-
-@triton.jit
-def store_key_gradients(total, dk, dv, first_key, at, sequence, sight, mask, shape, tile):
-    """Writes dk and dv of this block of keys. A key that was not read gets 0, even where dy or a row of P is NaN."""
-    dk_tile, dv_tile = total.dk * shape.D**-0.5, total.dv
-    if mask.key_lengths is not None:
-        read = first_key + tl.arange(0, tile.keys)[:, None] < sight.read
-        dk_tile, dv_tile = tl.where(read, dk_tile, 0), tl.where(read, dv_tile, 0)
-    store_tile(head_of(dk, at, sequence, shape), dk_tile, first_key, sequence.T, shape, tile, tile.keys, True)
-    store_tile(head_of(dv, at, sequence, shape), dv_tile, first_key, sequence.T, shape, tile, tile.keys, True)
+    store_key_gradients(total, dk, dv, first_key, at, sequence, sight.read, mask, shape, tile, True)
 
 
 @triton.jit
@@ -544,6 +528,6 @@ def attention_general_head_kernel(
         dq_tile = dot(ds, k_tile, dq_tile, tile.precision)
         dk_tile = dot(tl.trans(ds), q_tile, zeros, tile.precision)
         total = KeyGradients(dk_tile, dv_tile)
-        store_key_gradients(total, dk, dv, first_key, at, sequence, sight, mask, shape, tile)
+        store_key_gradients(total, dk, dv, first_key, at, sequence, sight.read, mask, shape, tile, True)
     dq_tile = dq_tile * shape.D**-0.5
     store_tile(head_of(dq, at, sequence, shape), dq_tile, 0, sequence.S, shape, tile, tile.queries, True)

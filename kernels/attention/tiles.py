@@ -187,3 +187,27 @@ def store_statistic(ptr, value, first, sequence, tile, CHECK: tl.constexpr):
         tl.store(ptr + sequence.row + first + row, value, mask=first + row < sequence.S)
     else:
         tl.store(ptr + sequence.row + first + row, value)
+
+
+# --- gradients of keys and values ---------------------------------------------------------------------------------------
+
+
+class KeyGradients(NamedTuple):
+    """What the owner of keys adds up: (keys, features) each."""
+
+    dk: Any
+    dv: Any
+
+
+@triton.jit
+def store_key_gradients(total, dk, dv, first_key, at, sequence, read, mask, shape, tile, CHECK: tl.constexpr):
+    """Writes dk and dv of a block of keys, of which those before `read` were read.
+
+    A key that was not gets 0, even where dy or a row of P is NaN.
+    """
+    dk_tile, dv_tile = total.dk * shape.D**-0.5, total.dv
+    if mask.key_lengths is not None:
+        was_read = first_key + tl.arange(0, tile.keys)[:, None] < read
+        dk_tile, dv_tile = tl.where(was_read, dk_tile, 0), tl.where(was_read, dv_tile, 0)
+    store_tile(head_of(dk, at, sequence, shape), dk_tile, first_key, sequence.T, shape, tile, tile.keys, CHECK)
+    store_tile(head_of(dv, at, sequence, shape), dv_tile, first_key, sequence.T, shape, tile, tile.keys, CHECK)

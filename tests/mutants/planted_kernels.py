@@ -828,9 +828,10 @@ KERNEL_MUTANTS = [
     ),
     *kernel_mutants(
         "attention",
-        "attention/plain.store_key_gradients",
+        "attention/tiles.store_key_gradients",
         TILES_IN_A_ROW,
         ("dk not scaled", "total.dk * shape.D**-0.5", "total.dk"),
+        ("dk divided by d", "total.dk * shape.D**-0.5", "total.dk / shape.D"),
         ("dk and dv swapped", "head_of(dv, at", "head_of(dk, at"),
     ),
     *kernel_mutants(
@@ -1019,12 +1020,6 @@ KERNEL_MUTANTS = [
             "tl.range(whole, sequence.S, tile.queries)",
             "tl.range(whole, sequence.S - 1, tile.queries)",
         ),
-    ),
-    *kernel_mutants(
-        "attention",
-        "attention/general.store_key_gradients",
-        MANY,
-        ("dk not scaled", "total.dk * shape.D**-0.5", "total.dk"),
     ),
     *kernel_mutants(
         "attention",
